@@ -1,0 +1,1 @@
+"""The vocabulary as frozen values: rights, plans, grants, money, products, status, subscriptions."""

@@ -1,0 +1,265 @@
+"""What `stripe_provision` needs from others: Stripe as a dozen calls with plain values, and stores.
+
+No Stripe type crosses these walls. Ids are Stripe's; amounts are minor units; instants are aware UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from kuploy_saas_kit.model.status import Operation
+from kuploy_saas_kit.model.subscription import OrgSubscription, StripeSpace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteProduct:
+    """A Product as Stripe has it. *is_ours*: it carries the kit's mark and namespace."""
+
+    id: str
+    name: str
+    description: str
+    active: bool
+    default_price: str | None
+    metadata: Mapping[str, str]
+    livemode: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemotePrice:
+    """A Price as Stripe has it; *amount* is None for prices that are no plain amount."""
+
+    id: str
+    product: str
+    active: bool
+    lookup_key: str | None
+    amount: int | None
+    currency: str
+    interval: str | None
+    interval_count: int
+    usage_type: str
+    metadata: Mapping[str, str]
+    livemode: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteItem:
+    """One item of a subscription."""
+
+    price_id: str
+    price_metadata: Mapping[str, str]
+    quantity: int
+    period_start: datetime | None
+    period_end: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteSubscription:
+    """A Subscription as Stripe has it. *unpaid_since* is the creation of its oldest unpaid invoice."""
+
+    id: str
+    customer_id: str
+    status: str
+    created: datetime
+    items: Sequence[RemoteItem]
+    metadata: Mapping[str, str]
+    livemode: bool
+    cancel_at: datetime | None
+    cancel_at_period_end: bool
+    unpaid_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteSession:
+    """A Checkout or portal session: where to send the buyer."""
+
+    id: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteEvent:
+    """What matters of an Event: its ids. Its content is a hint to look."""
+
+    id: str
+    type: str
+    created: datetime
+    livemode: bool
+    account: str | None
+    object: Mapping[str, Any] = field(repr=False)
+
+
+class StripePort(Protocol):
+    """Stripe, as far as the kit needs it. Errors are `BillingError`s; missing objects are None."""
+
+    def space(self) -> StripeSpace:
+        """The account and mode that the current key belongs to."""
+
+    def product(self, product_id: str) -> RemoteProduct | None: ...
+    def products(self, product_ids: Sequence[str]) -> Sequence[RemoteProduct]: ...
+    def owned_products(self, namespace: str) -> Sequence[RemoteProduct]: ...
+    def create_product(self, product_id: str, fields: Mapping[str, Any]) -> RemoteProduct: ...
+    def update_product(self, product_id: str, fields: Mapping[str, Any]) -> RemoteProduct: ...
+    def prices_by_key(self, lookup_keys: Sequence[str]) -> Sequence[RemotePrice]:
+        """The prices with these lookup keys, archived ones too."""
+
+    def prices_of(self, product_id: str) -> Sequence[RemotePrice]:
+        """The active prices of a product."""
+
+    def create_price(self, fields: Mapping[str, Any]) -> RemotePrice: ...
+    def update_price(self, price_id: str, fields: Mapping[str, Any]) -> RemotePrice: ...
+    def subscription(self, subscription_id: str) -> RemoteSubscription | None: ...
+    def subscriptions(self, *, customer_id: str | None = None) -> Sequence[RemoteSubscription]:
+        """All subscriptions of the account or of one customer, whatever their status."""
+
+    def count_subscriptions(self, price_id: str) -> int:
+        """How many subscriptions that are not ended have this price."""
+
+    def create_customer(self, org_id: str, fields: Mapping[str, Any]) -> str: ...
+    def create_checkout(self, fields: Mapping[str, Any]) -> RemoteSession: ...
+    def create_portal(self, customer_id: str, return_url: str) -> RemoteSession: ...
+    def events(self, *, since: datetime, types: Sequence[str]) -> Sequence[RemoteEvent]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceMapping:
+    """Which Stripe objects sell a plan now."""
+
+    slug: str
+    product_id: str
+    price_id: str
+    fingerprint: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MadePrice:
+    """A price that was ever made for a plan; archived ones still map their subscribers."""
+
+    price_id: str
+    slug: str
+    product_id: str
+    lookup_key: str
+
+
+class ProvisioningStore(Protocol):
+    """Keeps what was provisioned, by space. What belongs to one space is never seen in another."""
+
+    def load_mappings(self, space: StripeSpace) -> Mapping[str, PriceMapping]:
+        """The mappings of the plans that are sold now, by slug."""
+
+    def put_mapping(self, space: StripeSpace, mapping: PriceMapping, price: MadePrice) -> None:
+        """Sell the plan by this price from now on and remember the price for ever, in one step."""
+
+    def drop_mapping(self, space: StripeSpace, slug: str) -> None:
+        """Stop selling the plan."""
+
+    def plan_of_price(self, space: StripeSpace, price_id: str) -> str | None:
+        """The slug that the price was ever made for, or None."""
+
+    def load_fingerprint(self, space: StripeSpace) -> str | None:
+        """The fingerprint of what was provisioned completely last, or None."""
+
+    def save_fingerprint(self, space: StripeSpace, fingerprint: str | None) -> None:
+        """Remember that this was provisioned completely, or that nothing is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSubscription:
+    """A subscription row and its version; without a row the version is 0."""
+
+    row: OrgSubscription | None
+    version: int
+
+
+class PutOutcome(StrEnum):
+    """How a compare-and-swap ended."""
+
+    SAVED = "saved"
+    CONFLICT = "conflict"
+    """Somebody wrote in between: read and fetch again."""
+    DUPLICATE = "duplicate"
+    """The event was handled before; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionPut:
+    """What became of a write, and the row that stood there before."""
+
+    outcome: PutOutcome
+    previous: OrgSubscription | None = None
+
+    def __bool__(self) -> bool:
+        raise TypeError("use .outcome")
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionChange:
+    """A row that was written in place of another."""
+
+    before: OrgSubscription | None
+    after: OrgSubscription
+
+
+OnChange = Callable[[SubscriptionChange, Any], None]
+"""Called inside the writing transaction with the change and the store's own connection (None where it has none)."""
+
+
+class SubscriptionStore(Protocol):
+    """Keeps subscription rows and the ids of handled events."""
+
+    def has_event(self, event_id: str) -> bool:
+        """Whether the event was handled. A hint: `put_subscription` decides."""
+
+    def load_subscription(self, subscription_id: str) -> StoredSubscription:
+        """The row and its version."""
+
+    def put_subscription(
+        self,
+        row: OrgSubscription,
+        *,
+        expected_version: int,
+        event_id: str | None = None,
+        on_change: OnChange | None = None,
+    ) -> SubscriptionPut:
+        """Write the row if its version still is *expected_version*, and the event id, in one transaction.
+
+        A row equal to the stored one keeps its version; its event id is written all the same. The org's standing
+        rises and enters the change feed. What *on_change* raises rolls everything back.
+        """
+
+    def subscriptions_of(self, org_id: str) -> Sequence[OrgSubscription]:
+        """All rows of an org."""
+
+    def unmatched_subscriptions(self, space: StripeSpace) -> Sequence[OrgSubscription]:
+        """The rows whose org or plan is not known."""
+
+
+class CustomerStore(Protocol):
+    """Keeps which Stripe customer an org is, one for each space."""
+
+    def customer_of(self, space: StripeSpace, org_id: str) -> str | None:
+        """The org's customer id, or None."""
+
+    def keep_customer(self, space: StripeSpace, org_id: str, customer_id: str) -> str:
+        """The org's customer id; *customer_id* becomes it where there is none yet (insert if absent)."""
+
+    def org_of_customer(self, space: StripeSpace, customer_id: str) -> str | None:
+        """The org that the customer is, or None."""
+
+
+class CheckoutLicense(Protocol):
+    """Whoever knows whether new checkouts are permitted. `LicenseClient` fits through its snapshot."""
+
+    def snapshot(self) -> CheckoutSnapshot:
+        """The license as it stands now."""
+
+
+class CheckoutSnapshot(Protocol):
+    """The license at one instant."""
+
+    def permits(self, operation: Operation) -> bool:
+        """Whether the license permits *operation*."""
