@@ -1,0 +1,128 @@
+# Everything a newcomer or a maintainer runs. It needs Python >= 3.11, git and make; the rest it installs into .venv itself.
+#
+#   make demo            the kit's main job, end to end, on this machine
+#   make test            the tests
+#   make check           all that must hold before a change lands
+#
+# VENV=path chooses another virtual environment, PYTHON=path another interpreter.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+SMOKE := $(VENV)-smoke
+
+# The newest interpreter that the tests are run on, else any that is new enough. Each is tried, not only looked up: a version manager's
+# stub is found and does not run, and some systems ship Python without venv.
+USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3.14 python3 python; do \
+	if $$python -c '$(USABLE)' >/dev/null 2>&1; then echo $$python; break; fi; done)
+
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt
+PYTEST := $(BIN)/python -m pytest
+
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- for users ---------------------------------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: $(VENV)/.installed-demo ## play a tenant's story: license, plans, Stripe, webhooks, limits, an outage
+	@$(BIN)/kuploy-saas-kit demo
+
+.PHONY: test
+test: $(VENV)/.installed-test ## run the tests
+	$(PYTEST) $(PYTEST_ARGS)
+
+# --- for maintainers ---------------------------------------------------------------------------------------------------------------
+
+.PHONY: check
+check: test gates ## everything that must hold: tests, lint, types, imports, docs, package
+
+.PHONY: gates
+gates: lint types imports docs smoke ## all of check but the tests
+
+.PHONY: lint
+lint: $(VENV)/.installed-dev ## ruff: rules and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+.PHONY: format
+format: $(VENV)/.installed-dev ## let ruff mend what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: types
+types: $(VENV)/.installed-dev ## mypy, strict
+	$(BIN)/mypy
+
+.PHONY: imports
+imports: $(VENV)/.installed-dev ## import-linter: who may know whom
+	$(BIN)/lint-imports --no-logo
+
+.PHONY: coverage
+coverage: $(VENV)/.installed-test ## branch coverage: all of the kit 95 %, the pure modules 100 %
+	$(PYTEST) --cov --cov-report= $(PYTEST_ARGS)
+	$(BIN)/coverage report --fail-under=95
+	$(BIN)/coverage report --fail-under=100 --include="$$($(BIN)/python tests/packaging/pure_modules.py)"
+
+.PHONY: bench
+bench: $(VENV)/.installed-test ## run the benchmarks
+	@for script in benchmarks/bench_*.py; do \
+		[ -e "$$script" ] || { echo "no benchmarks/bench_*.py yet"; break; }; \
+		echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+.PHONY: docs
+docs: $(VENV)/.installed-dev ## build the documentation into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+.PHONY: build
+build: $(VENV)/.installed-dev ## build sdist and wheel into dist/
+	rm -rf dist
+	$(BIN)/python -m build --dependency-constraints-txt constraints.txt > $(VENV)/build.log 2>&1 || { cat $(VENV)/build.log; exit 1; }
+	$(BIN)/twine check --strict dist/*
+
+.PHONY: smoke
+smoke: build ## try the built wheel in an empty environment
+	rm -rf $(SMOKE)
+	$(BIN)/python -m venv $(SMOKE)
+	$(SMOKE)/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	$(SMOKE)/bin/python -I tests/packaging/import_guard.py kuploy_saas_kit
+	$(SMOKE)/bin/python -I -m kuploy_saas_kit --help > $(SMOKE)/help.txt
+	$(SMOKE)/bin/kuploy-saas-kit --help | cmp - $(SMOKE)/help.txt
+	rm -rf $(SMOKE)
+
+.PHONY: constraints
+constraints: ## resolve all extras and groups anew into constraints.txt
+	$(need-python)
+	$(PYTHON) -m venv $(VENV)-constraints
+	$(VENV)-constraints/bin/python -m pip install --quiet uv
+	echo '--editable .[all]' | $(VENV)-constraints/bin/uv pip compile - --group pyproject.toml:dev --upgrade --universal --python-version 3.11 \
+		--no-header --no-annotate --no-emit-package kuploy-saas-kit --quiet --output-file constraints.txt
+	rm -rf $(VENV)-constraints
+
+.PHONY: clean
+clean: ## remove what the other targets made, and the virtual environment
+	rm -rf $(VENV) $(SMOKE) $(VENV)-constraints build dist site .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache \
+		.hypothesis benchmarks/out
+	find src tests docs examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- the virtual environment -------------------------------------------------------------------------------------------------------
+
+define need-python
+@[ -n "$(PYTHON)" ] || { echo "kuploy-saas-kit needs Python 3.11 or newer with venv; none was found. Try: make $@ PYTHON=/path/to/python3" >&2; exit 1; }
+endef
+
+# pip as it ships with Python 3.11 and 3.12 knows no --group.
+$(VENV)/pyvenv.cfg:
+	$(need-python)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.3'
+
+# One stamp for each dependency group, so that a second run installs nothing.
+$(VENV)/.installed-%: $(VENV)/pyvenv.cfg pyproject.toml constraints.txt
+	$(INSTALL) --editable . --group $*
+	@touch $@
