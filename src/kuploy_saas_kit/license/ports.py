@@ -78,7 +78,7 @@ class LicenseStore(Protocol):
         """Save *record* if its (epoch, revision) is above the stored one, in one step."""
 
     def save_mark(self, mark: datetime) -> None:
-        """Move the stored record's time mark to *mark*; nothing happens without a record."""
+        """Move the stored record's time mark forward to *mark*, never back; nothing happens without a record."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,11 @@ class PlanStore(Protocol):
         """
 
     def put_plan(self, plan: Plan, *, expected_version: int) -> PlanSaved:
-        """Save one plan if its version is still *expected_version* (0: there is none yet)."""
+        """Save one plan if its version is still *expected_version* (0: there is none yet).
+
+        A plan that is saved as the default takes that over from the one before. A save after which the plans would
+        be no catalog, such as one without a default, is `CatalogError` and changes nothing.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +137,7 @@ class Claim:
 
 
 class TakeOutcome(StrEnum):
-    """How a take ended. Only `TAKEN` changed counters."""
+    """How a take ended. Only `TAKEN` took anything."""
 
     TAKEN = "taken"
     """All claims were taken."""
@@ -162,7 +166,10 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class GivenBack:
-    """What was returned to the counters, their values after it, and by how much a counter would have gone below 0."""
+    """What was returned to the counters, their values after it, and by how much a counter would have gone below 0.
+
+    A counter to which nothing was returned is absent in *returned*, one without drift in *drift*.
+    """
 
     used: Mapping[CounterKey, int] = field(default_factory=dict)
     returned: Mapping[CounterKey, int] = field(default_factory=dict)
@@ -180,20 +187,22 @@ class UsagePut:
 class UsageStore(Protocol):
     """Counts what is used. A take covers all its claims or none, in one step, across threads and processes.
 
-    A counter without a row is unknown, not 0. Rows are locked in sorted order of (limit, scope descending), so that
-    the instance's hot row comes last. Expired holdings count until they are swept; a take that would be refused
-    sweeps first.
+    A counter without a row is unknown, not 0. Rows are locked in sorted order of (scope, limit) with the instance's
+    hot rows after those of all orgs; the first claim in this order that does not fit is the blocking one. Expired
+    holdings count until they are swept; a take that would be refused, or whose key is held by an expired holding,
+    sweeps first and the sweep stays.
     """
 
     def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
         """Take all *claims* under their caps, or none.
 
         With *key* the taken amounts are one holding of the first claim's scope; with *ttl* the holding expires
-        that long after now, by the store's clock.
+        that long after now, by the store's clock. No claims, a counter named twice and amounts below 0 are
+        `InvalidValueError`.
         """
 
     def give_back(self, amounts: Mapping[CounterKey, int]) -> GivenBack:
-        """Subtract, stopping at 0; what would have gone below is reported as drift."""
+        """Subtract, stopping at 0; what would have gone below, or has no counter, is reported as drift."""
 
     def usage_of(self, scope: str) -> Mapping[str, int]:
         """The counters of one scope by limit key; a counter without a row is absent."""
@@ -202,7 +211,10 @@ class UsageStore(Protocol):
         """Give a counter its first value; nothing happens where it has one."""
 
     def put_usage(self, org_id: str, limit: str, value: int) -> UsagePut:
-        """Set the org's counter and move the instance's by the same difference, in one step."""
+        """Set the org's counter and move the instance's by the same difference, in one step.
+
+        Where the instance has no counter of this limit yet, it becomes the sum over the orgs.
+        """
 
 
 class HoldingState(StrEnum):
