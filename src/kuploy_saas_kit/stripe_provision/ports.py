@@ -16,19 +16,6 @@ from kuploy_saas_kit.model.subscription import OrgSubscription, StripeSpace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteProduct:
-    """A Product as Stripe has it. *is_ours*: it carries the kit's mark and namespace."""
-
-    id: str
-    name: str
-    description: str
-    active: bool
-    default_price: str | None
-    metadata: Mapping[str, str]
-    livemode: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RemotePrice:
     """A Price as Stripe has it; *amount* is None for prices that are no plain amount."""
 
@@ -43,6 +30,20 @@ class RemotePrice:
     usage_type: str
     metadata: Mapping[str, str]
     livemode: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteProduct:
+    """A Product as Stripe has it. *default* is its default price in full, where it was read along."""
+
+    id: str
+    name: str
+    description: str
+    active: bool
+    default_price: str | None
+    metadata: Mapping[str, str]
+    livemode: bool
+    default: RemotePrice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,14 +94,21 @@ class RemoteEvent:
 
 
 class StripePort(Protocol):
-    """Stripe, as far as the kit needs it. Errors are `BillingError`s; missing objects are None."""
+    """Stripe, as far as the kit needs it. Errors are `BillingError`s; missing objects are None.
+
+    *fields* are Stripe's own parameter names. No call searches: lists and ids read what was just written.
+    """
+
+    def pinned(self) -> StripePort:
+        """This port with the key that is current now, whatever key is saved meanwhile: one run, one account."""
 
     def space(self) -> StripeSpace:
-        """The account and mode that the current key belongs to."""
+        """The account and mode that the current key belongs to; asked once for each key."""
 
     def product(self, product_id: str) -> RemoteProduct | None: ...
-    def products(self, product_ids: Sequence[str]) -> Sequence[RemoteProduct]: ...
-    def owned_products(self, namespace: str) -> Sequence[RemoteProduct]: ...
+    def owned_products(self, prefix: str) -> Sequence[RemoteProduct]:
+        """All products whose id begins with *prefix*, inactive ones too, each with its default price in full."""
+
     def create_product(self, product_id: str, fields: Mapping[str, Any]) -> RemoteProduct: ...
     def update_product(self, product_id: str, fields: Mapping[str, Any]) -> RemoteProduct: ...
     def prices_by_key(self, lookup_keys: Sequence[str]) -> Sequence[RemotePrice]:
@@ -118,7 +126,9 @@ class StripePort(Protocol):
     def count_subscriptions(self, price_id: str) -> int:
         """How many subscriptions that are not ended have this price."""
 
-    def create_customer(self, org_id: str, fields: Mapping[str, Any]) -> str: ...
+    def create_customer(self, org_id: str, fields: Mapping[str, Any]) -> str:
+        """The id of a customer for the org; the same call within a day gives the same customer."""
+
     def create_checkout(self, fields: Mapping[str, Any]) -> RemoteSession: ...
     def create_portal(self, customer_id: str, return_url: str) -> RemoteSession: ...
     def events(self, *, since: datetime, types: Sequence[str]) -> Sequence[RemoteEvent]: ...
@@ -126,7 +136,10 @@ class StripePort(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceMapping:
-    """Which Stripe objects sell a plan now."""
+    """Which Stripe objects sell a plan now.
+
+    *fingerprint* is that of the plan once all of it is in place, and empty while old prices are yet to be archived.
+    """
 
     slug: str
     product_id: str
@@ -249,6 +262,10 @@ class CustomerStore(Protocol):
 
     def org_of_customer(self, space: StripeSpace, customer_id: str) -> str | None:
         """The org that the customer is, or None."""
+
+
+class BillingStore(ProvisioningStore, SubscriptionStore, CustomerStore, Protocol):
+    """What webhooks and checkout need of a store."""
 
 
 class CheckoutLicense(Protocol):

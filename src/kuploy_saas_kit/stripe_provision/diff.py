@@ -1,0 +1,395 @@
+"""What must change at Stripe so that it sells the catalog: pure, total, the same for any order of what was seen.
+
+The order of the changes is the safety argument. For each plan: product, price, default price, then the mapping from
+which checkouts sell, then the archive of old prices. So at every instant the mapping points to an active price of an
+active product or is absent; a process may die between any two changes and the next run goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from kuploy_saas_kit.model.money import Price
+from kuploy_saas_kit.model.plan import PlanCatalog
+from kuploy_saas_kit.model.subscription import StripeSpace
+from kuploy_saas_kit.stripe_provision import naming
+from kuploy_saas_kit.stripe_provision.changes import (
+    ArchivePrice,
+    Blocked,
+    Change,
+    CreatePrice,
+    CreateProduct,
+    DeactivateProduct,
+    DropMapping,
+    PersistMapping,
+    ReactivatePrice,
+    SetDefaultPrice,
+    Skipped,
+    UpdateProduct,
+)
+from kuploy_saas_kit.stripe_provision.ports import PriceMapping, RemotePrice, RemoteProduct
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedPlan:
+    """What Stripe should have for one plan. Without *price* and *lookup_key* it is not to be sold."""
+
+    slug: str
+    name: str
+    description: str
+    product_id: str
+    price: Price | None
+    lookup_key: str | None
+    fingerprint: str
+
+    @property
+    def is_sold(self) -> bool:
+        """Whether the plan is to have a Price."""
+        return self.lookup_key is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What Stripe should have for a catalog: its plans by slug, in order of their slugs."""
+
+    namespace: str
+    revision: int | None
+    plans: Mapping[str, WantedPlan]
+    allow_empty: bool = False
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells whether anything is to be done; compared with what was provisioned completely last."""
+        return naming.catalog_fingerprint((plan.fingerprint for plan in self.plans.values()), self.revision)
+
+    @property
+    def sells(self) -> bool:
+        """Whether any plan is to be sold."""
+        return any(plan.is_sold for plan in self.plans.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """What was seen: the products of the namespace, prices of the plans that need a look, and the local mappings."""
+
+    space: StripeSpace
+    products: Mapping[str, RemoteProduct] = field(default_factory=dict)
+    prices: Mapping[str, RemotePrice] = field(default_factory=dict)
+    mappings: Mapping[str, PriceMapping] = field(default_factory=dict)
+
+
+def wanted_catalog(
+    catalog: PlanCatalog, *, namespace: str, revision: int | None = None, allow_empty: bool = False
+) -> Wanted:
+    """The names and prices that *catalog* asks for. Default, free and inactive plans have no price."""
+    plans = sorted(catalog.plans, key=lambda plan: plan.slug)
+    return Wanted(
+        namespace=namespace,
+        revision=revision,
+        allow_empty=allow_empty,
+        plans={
+            plan.slug: WantedPlan(
+                slug=plan.slug,
+                name=plan.name,
+                description=plan.description,
+                product_id=naming.product_id(namespace, plan.slug),
+                price=plan.price if plan.is_billable else None,
+                lookup_key=naming.lookup_key(namespace, plan.slug, plan.price)
+                if plan.is_billable and plan.price is not None
+                else None,
+                fingerprint=naming.plan_fingerprint(namespace, plan),
+            )
+            for plan in plans
+        },
+    )
+
+
+def is_in_place(wanted: Wanted, fingerprint: str | None, mappings: Mapping[str, PriceMapping]) -> bool:
+    """Whether, by local knowledge alone, nothing is to be done: no call to Stripe is needed."""
+    if fingerprint != wanted.fingerprint:
+        return False
+    sold = {slug: plan.fingerprint for slug, plan in wanted.plans.items() if plan.is_sold}
+    return sold == {slug: mapping.fingerprint for slug, mapping in mappings.items()}
+
+
+def is_overtaken(wanted: Wanted, mappings: Mapping[str, PriceMapping]) -> bool:
+    """Whether another replica has applied a newer catalog to all that is sold: nothing to look at."""
+    if wanted.revision is None or not mappings:
+        return False
+    return all(mapping.revision > wanted.revision for mapping in mappings.values())
+
+
+def plans_to_look_at(wanted: Wanted, observed: Observed) -> tuple[WantedPlan, ...]:
+    """The plans whose prices must be read, because products and mappings alone do not show them in place."""
+    plans = (*wanted.plans.values(), *_absent(wanted, observed))
+    return tuple(plan for plan in plans if not _is_settled(plan, wanted, observed))
+
+
+def provision_changes(wanted: Wanted, observed: Observed) -> tuple[Change, ...]:
+    """The changes that make Stripe sell *wanted*, in the order in which they are safe. Nothing to do: none."""
+    twice = _ambiguous_ids(wanted)
+    changes: list[Change] = []
+    for plan in wanted.plans.values():
+        if plan.product_id in twice:
+            changes.append(_blocked(observed, plan, f"another slug has the product id {plan.product_id!r} too: rename"))
+        elif plan.is_sold:
+            changes.extend(_sell(plan, wanted, observed))
+        else:
+            changes.extend(_retire(plan, wanted, observed))
+    for plan in _absent(wanted, observed):
+        changes.extend(_remove(plan, wanted, observed))
+    return tuple(changes)
+
+
+def _ambiguous_ids(wanted: Wanted) -> set[str]:
+    counts = Counter(plan.product_id for plan in wanted.plans.values())
+    return {product_id for product_id, count in counts.items() if count > 1}
+
+
+def _absent(wanted: Wanted, observed: Observed) -> tuple[WantedPlan, ...]:
+    """The plans that were made once and that the catalog does not have any more."""
+    made = {product.metadata.get(naming.PLAN, "") for product in _owned(wanted, observed)}
+    slugs = (made | set(observed.mappings)) - set(wanted.plans) - {""}
+    return tuple(
+        WantedPlan(
+            slug=slug,
+            name="",
+            description="",
+            product_id=naming.product_id(wanted.namespace, slug),
+            price=None,
+            lookup_key=None,
+            fingerprint="",
+        )
+        for slug in sorted(slugs)
+    )
+
+
+def _owned(wanted: Wanted, observed: Observed) -> Iterator[RemoteProduct]:
+    return (item for item in observed.products.values() if naming.is_ours(item.metadata, wanted.namespace))
+
+
+def _is_settled(plan: WantedPlan, wanted: Wanted, observed: Observed) -> bool:
+    product = observed.products.get(plan.product_id)
+    mapping = observed.mappings.get(plan.slug)
+    if not plan.is_sold:
+        return mapping is None and (product is None or not product.active)
+    if product is None or mapping is None or mapping.fingerprint != plan.fingerprint:
+        return False
+    default = product.default
+    return (
+        not _product_fields(plan, wanted, product)
+        and default is not None
+        and default.id == mapping.price_id
+        and default.active
+        and _sells(default, plan, wanted)
+    )
+
+
+def _sell(plan: WantedPlan, wanted: Wanted, observed: Observed) -> Iterator[Change]:
+    product = observed.products.get(plan.product_id)
+    problem = _guard(plan, wanted, observed, product)
+    if problem is not None:
+        yield problem
+    elif _is_settled(plan, wanted, observed):
+        yield from _persist(plan, wanted, observed, observed.mappings[plan.slug].price_id, settled=True)
+    else:
+        yield from _sell_unsettled(plan, wanted, observed, product)
+
+
+def _sell_unsettled(
+    plan: WantedPlan, wanted: Wanted, observed: Observed, product: RemoteProduct | None
+) -> Iterator[Change]:
+    found = _price_with_key(plan, observed)
+    if found is not None and not _sells(found, plan, wanted):
+        yield _blocked(observed, plan, _wrong_holder(found, plan))
+        return
+    old = _old_prices(plan, wanted, observed, keep=found)
+    yield from _make_product(plan, wanted, observed, product, found)
+    yield from _make_price(plan, wanted, observed, found)
+    if product is None or found is None or product.default_price != found.id:
+        yield SetDefaultPrice(
+            space=observed.space, slug=plan.slug, product_id=plan.product_id, price_id=found.id if found else None
+        )
+    price_id = found.id if found else None
+    yield from _persist(plan, wanted, observed, price_id, settled=not old)
+    for price in old:
+        yield _archive(plan, observed, price)
+    if old:
+        yield _persisted(plan, wanted, observed, price_id, settled=True)
+
+
+def _guard(
+    plan: WantedPlan, wanted: Wanted, observed: Observed, product: RemoteProduct | None
+) -> Blocked | Skipped | None:
+    if product is not None and not naming.is_ours(product.metadata, wanted.namespace):
+        reason = (
+            f"product {product.id} exists and does not carry the mark of {wanted.namespace!r} in its metadata; "
+            "it is left alone: give the plan another slug, or put the mark back"
+        )
+        return _blocked(observed, plan, reason, ownership=True)
+    written = _written_revision(plan, observed, product)
+    if wanted.revision is not None and written > wanted.revision:
+        reason = f"catalog revision {written} was applied already, newer than {wanted.revision}"
+        return Skipped(space=observed.space, slug=plan.slug, reason=reason)
+    return None
+
+
+def _written_revision(plan: WantedPlan, observed: Observed, product: RemoteProduct | None) -> int:
+    mapping = observed.mappings.get(plan.slug)
+    return max(
+        naming.written_revision(product.metadata) if product is not None else 0,
+        mapping.revision if mapping is not None else 0,
+    )
+
+
+def _make_product(
+    plan: WantedPlan, wanted: Wanted, observed: Observed, product: RemoteProduct | None, found: RemotePrice | None
+) -> Iterator[Change]:
+    marks = naming.product_metadata(wanted.namespace, plan.slug, wanted.revision)
+    if product is None:
+        fields: dict[str, object] = {"name": plan.name, "active": True, "metadata": marks}
+        if plan.description:
+            fields["description"] = plan.description
+        yield CreateProduct(space=observed.space, slug=plan.slug, product_id=plan.product_id, fields=fields)
+        return
+    fields = _product_fields(plan, wanted, product)
+    # The revision is announced before the price moves, so that a replica with an older catalog keeps its hands off.
+    moves = found is None or product.default_price != found.id
+    announces = naming.written_revision(product.metadata) < (wanted.revision or 0)
+    if announces and (fields or moves):
+        fields["metadata"] = marks
+    if fields:
+        yield UpdateProduct(space=observed.space, slug=plan.slug, product_id=plan.product_id, fields=fields)
+
+
+def _product_fields(plan: WantedPlan, wanted: Wanted, product: RemoteProduct) -> dict[str, object]:
+    fields: dict[str, object] = {}
+    if product.name != plan.name:
+        fields["name"] = plan.name
+    if product.description != plan.description:
+        fields["description"] = plan.description
+    if not product.active:
+        fields["active"] = True
+    if product.metadata.get(naming.PLAN) != plan.slug:
+        fields["metadata"] = naming.product_metadata(wanted.namespace, plan.slug, wanted.revision)
+    return fields
+
+
+def _price_with_key(plan: WantedPlan, observed: Observed) -> RemotePrice | None:
+    holders = [price for price in observed.prices.values() if price.lookup_key == plan.lookup_key]
+    return min(holders, key=lambda price: price.id) if holders else None
+
+
+def _sells(price: RemotePrice, plan: WantedPlan, wanted: Wanted) -> bool:
+    """Whether the price is ours and has exactly the plan's terms. The tax behaviour may be set by hand."""
+    if plan.price is None or not naming.is_ours(price.metadata, wanted.namespace):
+        return False
+    found = (price.product, price.amount, price.currency, price.interval, price.interval_count, price.usage_type)
+    terms = (plan.product_id, plan.price.amount, plan.price.currency, naming.interval_of(plan.price), 1, "licensed")
+    return found == terms and price.lookup_key == plan.lookup_key
+
+
+def _wrong_holder(price: RemotePrice, plan: WantedPlan) -> str:
+    return (
+        f"price {price.id} of product {price.product} holds the lookup key {plan.lookup_key!r} and sells something "
+        "else; take the key away from it at Stripe"
+    )
+
+
+def _make_price(plan: WantedPlan, wanted: Wanted, observed: Observed, found: RemotePrice | None) -> Iterator[Change]:
+    if plan.price is None or plan.lookup_key is None:
+        return
+    if found is None:
+        yield CreatePrice(
+            space=observed.space,
+            slug=plan.slug,
+            product_id=plan.product_id,
+            lookup_key=plan.lookup_key,
+            price=plan.price,
+            metadata=naming.price_metadata(wanted.namespace, plan.slug),
+        )
+    elif not found.active:
+        yield ReactivatePrice(space=observed.space, slug=plan.slug, price_id=found.id, price=plan.price)
+
+
+def _persist(
+    plan: WantedPlan, wanted: Wanted, observed: Observed, price_id: str | None, *, settled: bool
+) -> Iterator[Change]:
+    change = _persisted(plan, wanted, observed, price_id, settled=settled)
+    if change.mapping is None or observed.mappings.get(plan.slug) != change.mapping:
+        yield change
+
+
+def _persisted(
+    plan: WantedPlan, wanted: Wanted, observed: Observed, price_id: str | None, *, settled: bool
+) -> PersistMapping:
+    held = observed.mappings.get(plan.slug)
+    kept = held.revision if held is not None else 0
+    return PersistMapping(
+        space=observed.space,
+        slug=plan.slug,
+        product_id=plan.product_id,
+        price_id=price_id,
+        lookup_key=plan.lookup_key or "",
+        fingerprint=plan.fingerprint if settled else "",
+        revision=kept if wanted.revision is None else wanted.revision,
+    )
+
+
+def _old_prices(
+    plan: WantedPlan, wanted: Wanted, observed: Observed, *, keep: RemotePrice | None
+) -> Sequence[RemotePrice]:
+    old = (
+        price
+        for price in observed.prices.values()
+        if price.product == plan.product_id
+        and price.active
+        and naming.is_ours(price.metadata, wanted.namespace)
+        and (keep is None or price.id != keep.id)
+    )
+    return sorted(old, key=lambda price: price.id)
+
+
+def _archive(plan: WantedPlan, observed: Observed, price: RemotePrice) -> ArchivePrice:
+    return ArchivePrice(
+        space=observed.space, slug=plan.slug, price_id=price.id, amount=price.amount, currency=price.currency
+    )
+
+
+def _retire(plan: WantedPlan, wanted: Wanted, observed: Observed) -> Iterator[Change]:
+    """Stop selling: no mapping, then no prices, then no product. The default price stays and cannot be bought."""
+    product = observed.products.get(plan.product_id)
+    if product is not None and not naming.is_ours(product.metadata, wanted.namespace):
+        product = None
+    problem = _guard(plan, wanted, observed, product)
+    if _is_settled(plan, wanted, observed):
+        return
+    if problem is not None:
+        yield problem
+        return
+    if plan.slug in observed.mappings:
+        yield DropMapping(space=observed.space, slug=plan.slug)
+    if product is None or not product.active:
+        return
+    for price in _old_prices(plan, wanted, observed, keep=None):
+        if price.id != product.default_price:
+            yield _archive(plan, observed, price)
+    fields: dict[str, object] = {"active": False}
+    if wanted.revision is not None:
+        fields["metadata"] = naming.product_metadata(wanted.namespace, plan.slug, wanted.revision)
+    yield DeactivateProduct(space=observed.space, slug=plan.slug, product_id=plan.product_id, fields=fields)
+
+
+def _remove(plan: WantedPlan, wanted: Wanted, observed: Observed) -> Iterator[Change]:
+    changes = tuple(_retire(plan, wanted, observed))
+    if changes and not wanted.sells and not wanted.allow_empty:
+        reason = "the catalog lacks it and sells nothing at all; it stays on sale, for the shop is never emptied so"
+        yield _blocked(observed, plan, reason)
+        return
+    yield from changes
+
+
+def _blocked(observed: Observed, plan: WantedPlan, reason: str, *, ownership: bool = False) -> Blocked:
+    return Blocked(space=observed.space, slug=plan.slug, reason=reason, ownership=ownership)
