@@ -74,8 +74,12 @@ class LicenseStore(Protocol):
     def load_license(self) -> LicenseRecord | None:
         """The stored record, or None where there is none or its bytes cannot be read."""
 
-    def save_license(self, record: LicenseRecord) -> LicenseSaved:
-        """Save *record* if its (epoch, revision) is above the stored one, in one step."""
+    def save_license(self, record: LicenseRecord, *, instead_of: LicenseRecord | None = None) -> LicenseSaved:
+        """Save *record* if its (epoch, revision) is above the stored one, in one step.
+
+        A stored record that equals *instead_of* is replaced whatever its revision: it is of another license, of
+        another trust mode, or does not verify. A stored record that cannot be read counts as none.
+        """
 
     def save_mark(self, mark: datetime) -> None:
         """Move the stored record's time mark forward to *mark*, never back; nothing happens without a record."""
