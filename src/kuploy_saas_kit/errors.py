@@ -1,40 +1,42 @@
 """Everything that can go wrong, one tree, each named for what the caller can do about it.
 
-    KitError
-    ├── ConfigurationError            wired wrong: mend the configuration, then start again
-    ├── StorageError                  a store failed: retry later; the cause is kept
-    ├── InvalidValueError             a value that cannot exist: mend the caller (also a ValueError)
-    │   └── CatalogError              a plan catalog that contradicts itself
-    ├── PlanError
-    │   ├── UnknownKeyError           no such feature or limit key in the product's schema
-    │   ├── NeverGateKeyError         a key that must never be gated (login, billing, export, license page)
-    │   ├── UnknownPlanError          no such plan in the catalog
-    │   ├── CeilingExceededError      a plan above the license (.violations): upgrade at the hub or trim the plan
-    │   ├── CatalogAuthorityError     plans are edited elsewhere (at the hub)
-    │   ├── PlanVersionConflictError  somebody else saved the plan in between: load it again
-    │   ├── DeniedError               refused, and .decision says why and who can lift it
-    │   │   ├── FeatureDeniedError
-    │   │   ├── LimitExceededError
-    │   │   └── LicenseDeniedError
-    │   ├── KeyConflictError          a holding key that is in use for another amount or limit
-    │   └── ReservationExpiredError   the reservation ran out and its room is gone
-    ├── LicenseError
-    │   ├── PayloadRejectedError      the hub's answer changes nothing (.code says why)
-    │   ├── HubUnavailableError       no answer from the hub (.code): it is tried again by itself
-    │   ├── HubRefusedError           the hub said no (.code)
-    │   └── ClaimError                the claim is denied, expired or not begun
-    └── BillingError
-        ├── BillingDisabledError      no Stripe keys yet: everything but checkout and provisioning works
-        ├── CheckoutRefusedError      this plan or org is not to be sold by checkout
-        ├── StripeUnavailableError    Stripe did not answer: retry later (.request_id)
-        ├── StripeRejectedError       Stripe refused the request (.request_id, .code, .status)
-        ├── OwnershipError            an object at Stripe carries our id but not our mark
-        ├── StaleDiffError            account or catalog changed since the diff was made: make it again
-        └── WebhookRejectedError      not a webhook that Stripe signed for us: answer 400
+KitError
+├── ConfigurationError            wired wrong: mend the configuration, then start again
+├── StorageError                  a store failed: retry later; the cause is kept
+├── InvalidValueError             a value that cannot exist: mend the caller (also a ValueError)
+│   └── CatalogError              a plan catalog that contradicts itself
+├── PlanError
+│   ├── UnknownKeyError           no such feature or limit key in the product's schema
+│   ├── NeverGateKeyError         a key that must never be gated (login, billing, export, license page)
+│   ├── UnknownPlanError          no such plan in the catalog
+│   ├── CeilingExceededError      a plan above the license (.violations): upgrade at the hub or trim the plan
+│   ├── CatalogAuthorityError     plans are edited elsewhere (at the hub)
+│   ├── PlanVersionConflictError  somebody else saved the plan in between: load it again
+│   ├── DeniedError               refused, and .decision says why and who can lift it
+│   │   ├── FeatureDeniedError
+│   │   ├── LimitExceededError
+│   │   └── LicenseDeniedError
+│   ├── KeyConflictError          a holding key that is in use for another amount or limit
+│   └── ReservationExpiredError   the reservation ran out and its room is gone
+├── LicenseError
+│   ├── PayloadRejectedError      the hub's answer changes nothing (.code says why)
+│   ├── HubUnavailableError       no answer from the hub (.code): it is tried again by itself
+│   ├── HubRefusedError           the hub said no (.code)
+│   └── ClaimError                the claim is denied, expired or not begun
+└── BillingError
+    ├── BillingDisabledError      no Stripe keys yet: everything but checkout and provisioning works
+    ├── CheckoutRefusedError      this plan or org is not to be sold by checkout
+    ├── StripeUnavailableError    Stripe did not answer: retry later (.request_id)
+    ├── StripeRejectedError       Stripe refused the request (.request_id, .code, .status)
+    ├── OwnershipError            an object at Stripe carries our id but not our mark
+    ├── StaleDiffError            account or catalog changed since the diff was made: make it again
+    └── WebhookRejectedError      not a webhook that Stripe signed for us: answer 400
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -188,3 +190,14 @@ class StaleDiffError(BillingError):
 
 class WebhookRejectedError(BillingError):
     """Bytes that Stripe did not sign for this endpoint, or that are no event."""
+
+
+@contextmanager
+def storage_errors(doing: str) -> Iterator[None]:
+    """Let nothing but the kit's own errors escape from a store: anything else becomes a `StorageError` with its cause."""
+    try:
+        yield
+    except KitError:
+        raise
+    except Exception as error:
+        raise StorageError(f"could not {doing}: {type(error).__name__}. Nothing was changed; try again") from error

@@ -68,7 +68,7 @@ def feature_set(features: Iterable[str] | AllFeatures) -> FeatureSet:
     return frozenset(checked_key(key) for key in features)
 
 
-def checked_key(key: str) -> str:
+def checked_key(key: object) -> str:
     """*key*, if it can be one: a letter, then up to 63 letters, digits, `_`, `.` or `-`."""
     if not isinstance(key, str) or not _KEY.fullmatch(key):
         raise InvalidValueError(

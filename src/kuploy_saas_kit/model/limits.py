@@ -23,16 +23,16 @@ class Unlimited(Enum):
 
     UNLIMITED = "unlimited"
 
-    def __lt__(self, other: LimitValue) -> bool:
+    def __lt__(self, other: object) -> bool:
         return False if isinstance(other, int | Unlimited) else NotImplemented
 
-    def __le__(self, other: LimitValue) -> bool:
+    def __le__(self, other: object) -> bool:
         return other is self if isinstance(other, int | Unlimited) else NotImplemented
 
-    def __gt__(self, other: LimitValue) -> bool:
+    def __gt__(self, other: object) -> bool:
         return other is not self if isinstance(other, int | Unlimited) else NotImplemented
 
-    def __ge__(self, other: LimitValue) -> bool:
+    def __ge__(self, other: object) -> bool:
         return True if isinstance(other, int | Unlimited) else NotImplemented
 
     def __repr__(self) -> str:
@@ -47,7 +47,7 @@ UNLIMITED: Final = Unlimited.UNLIMITED
 LimitValue: TypeAlias = int | Unlimited
 
 
-def checked_limit(value: LimitValue, key: str) -> LimitValue:
+def checked_limit(value: object, key: str) -> LimitValue:
     """*value*, if it can be a limit: `UNLIMITED` or an int from 0 to 2**63 − 1."""
     if isinstance(value, Unlimited):
         return value

@@ -106,7 +106,7 @@ class Price:
         return f"{format_amount(self.amount, self.currency)} {self.cycle}"
 
 
-def checked_currency(code: str) -> Currency:
+def checked_currency(code: object) -> Currency:
     """The currency that *code* names in any case; others are refused."""
     folded = code.lower() if isinstance(code, str) and code.isascii() else ""
     if folded not in CURRENCIES:
@@ -130,7 +130,7 @@ def _checked_cycle(cycle: str) -> BillingCycle:
         raise InvalidValueError(f"a billing cycle is 'monthly' or 'annual', not {str(cycle)[:20]!r}") from None
 
 
-def _check_amount(amount: int, currency: Currency) -> None:
+def _check_amount(amount: object, currency: Currency) -> None:
     if isinstance(amount, bool) or not isinstance(amount, int):
         raise InvalidValueError(f"an amount is an int in minor units, not {type(amount).__name__}")
     if not 0 <= amount <= MAX_AMOUNT:

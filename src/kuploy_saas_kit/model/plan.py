@@ -57,6 +57,12 @@ class Plan:
         assign(self, "is_active", is_active)
         assign(self, "description", description)
         assign(self, "entitlements", Entitlements(self.features, self.limits))
+        _check_explicit(self)
+
+    @property
+    def is_internal(self) -> bool:
+        """Whether this is `INTERNAL`."""
+        return self.slug == INTERNAL_SLUG
 
     @property
     def is_billable(self) -> bool:
@@ -120,10 +126,20 @@ class PlanCatalog:
         return f"PlanCatalog({', '.join(self._by_slug)})"
 
 
-def _checked_slug(slug: str) -> str:
+def _checked_slug(slug: object) -> str:
     if not isinstance(slug, str) or not 0 < len(slug) <= _MAX_SLUG or not slug.isprintable() or slug != slug.strip():
         raise InvalidValueError(f"a plan slug is 1 to {_MAX_SLUG} printable characters; got {str(slug)[:40]!r}")
     return slug
+
+
+def _check_explicit(plan: Plan) -> None:
+    is_top = plan.entitlements == Entitlements.TOP
+    if plan.is_internal and not is_top:
+        raise InvalidValueError(f"the slug {INTERNAL_SLUG!r} is reserved for the plan that the kit brings itself")
+    if not plan.is_internal and (isinstance(plan.features, AllFeatures) or plan.limits.default != 0):
+        raise InvalidValueError(
+            f"plan {plan.slug!r} must name its features and limits one by one; only Internal has all"
+        )
 
 
 def _check_slugs(plans: tuple[Plan, ...]) -> None:

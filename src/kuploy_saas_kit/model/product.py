@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Final, TypeVar
 
 from kuploy_saas_kit.errors import NeverGateKeyError, UnknownKeyError
+from kuploy_saas_kit.model.entitlements import Entitlements
 from kuploy_saas_kit.model.features import AllFeatures
 from kuploy_saas_kit.model.grant import LicenseGrant
 from kuploy_saas_kit.model.limits import UNLIMITED, LimitValue
@@ -43,7 +44,8 @@ class LimitSpec:
     """A limit of a product.
 
     *base_units* is how many base units (in which use is recorded) make one unit of the limit: 60 seconds make a
-    build minute. Taking stops at *hard_stop_percent* of the limit, rounded down.
+    build minute. Taking stops at *hard_stop_percent* of the limit, rounded down. What is *hub_enforced* has no
+    counter of the whole instance.
     """
 
     key: str
@@ -52,6 +54,7 @@ class LimitSpec:
     unit: str = "count"
     base_units: int = 1
     hard_stop_percent: int = 100
+    hub_enforced: bool = False
     aliases: tuple[str, ...] = ()
 
 
@@ -72,7 +75,10 @@ class UnknownKey:
 
 @dataclass(frozen=True, slots=True)
 class ProductSchema:
-    """The keys of one product. `with_keys` makes a host's own from a shipped one."""
+    """The keys of one product. `with_keys` makes a host's own from a shipped one.
+
+    *known* grants all of them and nothing else: what is met with it has no unknown key.
+    """
 
     product_type: str
     features: Mapping[str, FeatureSpec]
@@ -81,11 +87,13 @@ class ProductSchema:
     never_gate: frozenset[str] = frozenset()
     tiers: Mapping[str, LicenseGrant] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(init=False, repr=False, compare=False)
+    known: Entitlements = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         specs: tuple[FeatureSpec | LimitSpec, ...] = (*self.features.values(), *self.limits.values())
         aliases = {alias: spec.key for spec in specs for alias in spec.aliases}
         object.__setattr__(self, "aliases", MappingProxyType(aliases))
+        object.__setattr__(self, "known", Entitlements(self.features, dict.fromkeys(self.limits, UNLIMITED)))
 
     def canonical(self, key: str) -> str:
         """The wire spelling of *key*; a key without an alias is its own."""
@@ -163,7 +171,7 @@ _LIMITS: Final = (
     LimitSpec("maxCustomDomains", "Custom domains"),
     LimitSpec("maxFreeSubdomains", "Free subdomains"),
     LimitSpec("maxPurchasableDomains", "Purchasable domains"),
-    LimitSpec("maxInstances", "Instances"),
+    LimitSpec("maxInstances", "Instances", hub_enforced=True),
     LimitSpec("maxMailboxes", "Mailboxes"),
     LimitSpec("maxStorageBytes", "Storage", kind=LimitKind.MEASURED, unit="bytes"),
     LimitSpec(

@@ -354,3 +354,17 @@ class AsyncMeterStore(Protocol):
 
     async def add_meter(self, event_key: str, entries: Sequence[MeterEntry]) -> MeterRecorded: ...
     async def meter_total(self, scope: str, limit: str, period: datetime) -> int: ...
+
+
+class AsyncAnnouncementStore(Protocol):
+    """`AnnouncementStore` for stores that a request awaits."""
+
+    async def announce_once(self, name: str) -> Announced: ...
+
+
+class CountingStore(UsageStore, HoldingStore, MeterStore, AnnouncementStore, Protocol):
+    """All that a gate needs to count."""
+
+
+class AsyncCountingStore(AsyncUsageStore, AsyncHoldingStore, AsyncMeterStore, AsyncAnnouncementStore, Protocol):
+    """All that an async gate needs to count."""
