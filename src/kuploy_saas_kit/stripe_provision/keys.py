@@ -86,7 +86,7 @@ def _check_webhook_secret(secret: str) -> None:
 
 
 def _check_no_whitespace(text: str, what: str) -> None:
-    if not isinstance(text, str) or not text:
+    if not text:
         raise ConfigurationError(f"{what} is empty")
     if text != text.strip() or any(char.isspace() for char in text):
         raise ConfigurationError(f"{what} has whitespace in or around it, such as a newline from a file: remove it")

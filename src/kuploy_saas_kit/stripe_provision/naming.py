@@ -90,6 +90,11 @@ def org_metadata(namespace: str, org_id: str) -> dict[str, str]:
     return {MANAGED_BY: MARK, NAMESPACE: namespace, ORG: org_id}
 
 
+def customer_digest(space: str, org_id: str, fields: Mapping[str, object]) -> str:
+    """The same for two processes that make the customer of one org at the same time; others where the fields differ."""
+    return _digest(_canonical([space, org_id, fields]))[:32]
+
+
 def is_ours(metadata: Mapping[str, str], namespace: str) -> bool:
     """Whether an object carries the mark of this namespace."""
     return metadata.get(MANAGED_BY) == MARK and metadata.get(NAMESPACE) == namespace

@@ -102,6 +102,10 @@ class _Session(_Answer):
     url: str = Field(max_length=20_000)
 
 
+class _Thing(_Answer):
+    object: str
+
+
 class _EventContent(_Answer):
     object: dict[str, Any]
 
@@ -179,9 +183,14 @@ def read_event(answer: Any) -> RemoteEvent:
     return _remote_event(_read(_Event, answer))
 
 
-def parse_event(payload: bytes) -> RemoteEvent:
-    """An Event from the bytes of a delivery; `ValueError` for anything else."""
-    return _remote_event(_Event.model_validate_json(payload))
+def parse_event(payload: bytes) -> RemoteEvent | None:
+    """An Event from the bytes of a delivery; None for Stripe's thin events, `ValueError` for anything else."""
+    try:
+        return _remote_event(_Event.model_validate_json(payload))
+    except ValidationError:
+        if _Thing.model_validate_json(payload).object == "event":
+            raise
+        return None
 
 
 def _remote_event(event: _Event) -> RemoteEvent:

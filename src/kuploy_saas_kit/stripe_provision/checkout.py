@@ -1,0 +1,145 @@
+"""Selling a plan to an org: a Checkout session, or the portal where the org pays already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Final
+
+from kuploy_saas_kit.errors import CheckoutRefusedError, StripeRejectedError
+from kuploy_saas_kit.model.plan import INTERNAL_SLUG
+from kuploy_saas_kit.model.status import Operation
+from kuploy_saas_kit.model.subscription import OrgSubscription, StripeSpace
+from kuploy_saas_kit.stripe_provision import naming
+from kuploy_saas_kit.stripe_provision.ports import BillingStore, CheckoutLicense, PriceMapping, StripePort
+from kuploy_saas_kit.stripe_provision.stores import storage_errors
+
+_GOES_ON: Final = frozenset({"trialing", "active", "past_due", "unpaid", "paused"})
+
+
+class SessionKind(StrEnum):
+    """Where the session leads."""
+
+    CHECKOUT = "checkout"
+    """The org buys the plan."""
+    PORTAL = "portal"
+    """The org has a subscription already and changes it there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckoutSession:
+    """Where to send the buyer."""
+
+    id: str
+    url: str
+    kind: SessionKind
+
+
+class Checkout:
+    """Opens sessions at Stripe. *license* says whether new ones are permitted; *namespace* is the provisioner's."""
+
+    def __init__(
+        self,
+        gateway: StripePort,
+        store: BillingStore,
+        license: CheckoutLicense,  # noqa: A002 - the word that all of the kit has for it
+        *,
+        namespace: str = naming.DEFAULT_NAMESPACE,
+    ) -> None:
+        self._gateway = gateway
+        self._store = store
+        self._license = license
+        self._namespace = naming.checked_namespace(namespace)
+
+    def start(self, org_id: str, plan_slug: str, *, success_url: str, cancel_url: str) -> CheckoutSession:
+        """A session in which *org_id* buys the plan, or the portal where it has a subscription that goes on.
+
+        `CheckoutRefusedError` for plans that are not sold and while the license does not permit new checkouts;
+        `BillingDisabledError` without keys; `StripeUnavailableError`: try again. On the success page call
+        `StripeWebhooks.sync_org`, so that the buyer need not wait for a webhook.
+        """
+        self._require_permission(plan_slug)
+        port = self._gateway.pinned()
+        space = port.space()
+        mapping = self._mapping(space, plan_slug)
+        customer_id = self._customer(port, space, org_id)
+        if self._pays_already(space, org_id):
+            return self._portal(port, customer_id, cancel_url)
+        urls = {"success_url": success_url, "cancel_url": cancel_url}
+        try:
+            return self._open(port, org_id, customer_id, mapping, urls)
+        except StripeRejectedError as error:
+            current = self._moved(space, mapping, error)
+        return self._open(port, org_id, customer_id, current, urls)
+
+    def portal(self, org_id: str, *, return_url: str) -> CheckoutSession:
+        """A session in which *org_id* changes, pays or cancels what it has. Permitted whatever the license says."""
+        port = self._gateway.pinned()
+        with storage_errors():
+            customer_id = self._store.customer_of(port.space(), org_id)
+        if customer_id is None:
+            raise CheckoutRefusedError(f"org {org_id!r} has never begun a checkout: there is nothing to manage")
+        return self._portal(port, customer_id, return_url)
+
+    def _require_permission(self, plan_slug: str) -> None:
+        if plan_slug == INTERNAL_SLUG:
+            raise CheckoutRefusedError("the Internal plan is assigned by hand and never sold")
+        if not self._license.snapshot().permits(Operation.CREATE):
+            raise CheckoutRefusedError("the license does not permit new checkouts now; running subscriptions go on")
+
+    def _mapping(self, space: StripeSpace, plan_slug: str) -> PriceMapping:
+        with storage_errors():
+            mapping = self._store.load_mappings(space).get(plan_slug)
+        if mapping is None:
+            raise CheckoutRefusedError(
+                f"plan {plan_slug!r} is not on sale in {space}: default, free and inactive plans never are, "
+                "others are after the next provisioning run"
+            )
+        return mapping
+
+    def _pays_already(self, space: StripeSpace, org_id: str) -> bool:
+        with storage_errors():
+            rows = self._store.subscriptions_of(org_id)
+        return any(_goes_on(row) for row in rows if row.space == space)
+
+    def _customer(self, port: StripePort, space: StripeSpace, org_id: str) -> str:
+        """The org's one customer: of two that are made at once, the one that is kept first."""
+        with storage_errors():
+            held = self._store.customer_of(space, org_id)
+        if held is not None:
+            return held
+        made = port.create_customer(org_id, {"metadata": naming.org_metadata(self._namespace, org_id)})
+        with storage_errors():
+            return self._store.keep_customer(space, org_id, made)
+
+    def _moved(self, space: StripeSpace, mapping: PriceMapping, error: StripeRejectedError) -> PriceMapping:
+        """The plan's price now, if it changed since it was read; otherwise *error* stands."""
+        current = self._mapping(space, mapping.slug)
+        if error.status != HTTPStatus.BAD_REQUEST or current.price_id == mapping.price_id:
+            raise error
+        return current
+
+    def _open(
+        self, port: StripePort, org_id: str, customer_id: str, mapping: PriceMapping, urls: dict[str, str]
+    ) -> CheckoutSession:
+        marks = naming.org_metadata(self._namespace, org_id)
+        fields = {
+            "mode": "subscription",
+            "customer": customer_id,
+            "client_reference_id": org_id,
+            "line_items": [{"price": mapping.price_id, "quantity": 1}],
+            "metadata": marks,
+            "subscription_data": {"metadata": marks},
+            **urls,
+        }
+        session = port.create_checkout(fields)
+        return CheckoutSession(id=session.id, url=session.url, kind=SessionKind.CHECKOUT)
+
+    def _portal(self, port: StripePort, customer_id: str, return_url: str) -> CheckoutSession:
+        session = port.create_portal(customer_id, return_url)
+        return CheckoutSession(id=session.id, url=session.url, kind=SessionKind.PORTAL)
+
+
+def _goes_on(row: OrgSubscription) -> bool:
+    return row.known_status in _GOES_ON
