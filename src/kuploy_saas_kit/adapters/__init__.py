@@ -7,20 +7,34 @@ use, so that a host installs only the extras of the stores that it has.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from kuploy_saas_kit.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from kuploy_saas_kit.adapters.memory import MemoryStore
+    from kuploy_saas_kit.adapters.sql import SqlLayout, SqlStore
 
-__all__ = ["MemoryStore"]
+__all__ = ["MemoryStore", "SqlLayout", "SqlStore"]
 
-_MODULES = {"MemoryStore": "kuploy_saas_kit.adapters.memory"}
+_MODULES: Final = {
+    "MemoryStore": "kuploy_saas_kit.adapters.memory",
+    "SqlLayout": "kuploy_saas_kit.adapters.sql",
+    "SqlStore": "kuploy_saas_kit.adapters.sql",
+}
+_EXTRAS: Final = {"sqlalchemy": "sql", "redis": "redis"}
 
 
 def __getattr__(name: str) -> object:
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+    try:
+        return getattr(import_module(_MODULES[name]), name)
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        raise ConfigurationError(f"{name} needs an extra: pip install 'kuploy-saas-kit[{extra}]'") from error
 
 
 def __dir__() -> list[str]:

@@ -1,0 +1,8 @@
+"""Stores in SQLite and PostgreSQL, on SQLAlchemy Core."""
+
+from __future__ import annotations
+
+from kuploy_saas_kit.adapters.sql.layout import SqlLayout
+from kuploy_saas_kit.adapters.sql.store import SqlStore
+
+__all__ = ["SqlLayout", "SqlStore"]

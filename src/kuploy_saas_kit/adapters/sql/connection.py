@@ -1,0 +1,152 @@
+"""Connections, transactions and what goes wrong with them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Dialect, Engine, event, func, make_url, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine.url import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError, StatementError
+from sqlalchemy.sql.schema import Table
+
+from kuploy_saas_kit._clock import Clock, SystemClock
+from kuploy_saas_kit.adapters.sql.layout import Instant, Tables
+from kuploy_saas_kit.errors import ConfigurationError, StorageError
+
+_WRITES: Final = "kuploy_saas_writes"
+_NO_TABLE: Final = ("no such table", "UndefinedTable")
+
+
+class SqlVerbs:
+    """What the verbs of all ports stand on: tables, a clock, and transactions.
+
+    How a transaction begins and ends is for the subclass: the store's own are committed, the host's never.
+    """
+
+    _tables: Tables
+    _clock: Clock | None
+
+    def _reading(self) -> AbstractContextManager[Connection]:
+        """A transaction that reads."""
+        raise NotImplementedError
+
+    def _writing(self) -> AbstractContextManager[Connection]:
+        """A transaction that writes; an exception undoes it."""
+        raise NotImplementedError
+
+    def _attempting(self) -> AbstractContextManager[Connection]:
+        """A transaction whose locks are gone after an exception, also where it is a part of the host's."""
+        return self._writing()
+
+    def _now(self, connection: Connection) -> datetime:
+        """The present instant, by the database server's clock; SQLite's server is this machine."""
+        if self._clock is not None:
+            return self._clock.now()
+        if connection.dialect.name == "sqlite":
+            return SystemClock().now()
+        return connection.execute(select(func.clock_timestamp(type_=Instant()))).scalar_one()
+
+
+def upsert(connection: Connection, table: Table) -> Any:
+    """An `INSERT` into *table* that may say `ON CONFLICT`, for the connection's dialect."""
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    return insert(table)
+
+
+def checked_url(url: str, drivers: dict[str, str]) -> URL:
+    """*url* with the kit's driver for its database; `ConfigurationError` for a database that is not supported."""
+    try:
+        parsed = make_url(url.replace("postgres://", "postgresql://", 1))
+    except ArgumentError as error:
+        raise ConfigurationError(
+            "this is no database URL; examples: sqlite:///kit.db, postgresql://user@host/name"
+        ) from error
+    backend = parsed.get_backend_name()
+    if backend not in drivers:
+        raise ConfigurationError(f"there is no SQL store for {backend!r}: use a sqlite:/// or postgresql:// URL")
+    if backend == "sqlite" and parsed.database in {None, "", ":memory:"}:
+        raise ConfigurationError("an SQL store needs an SQLite file, such as sqlite:///kit.db; or use MemoryStore()")
+    return parsed.set(drivername=drivers[backend])
+
+
+def database_name(url: URL) -> str:
+    """How messages call the database; user names and passwords are no part of it."""
+    if url.get_backend_name() == "sqlite":
+        return f"the SQLite file {url.database}"
+    return f"the database {url.database} at {url.host or 'localhost'}"
+
+
+@contextmanager
+def driver_needed(url: URL) -> Iterator[None]:
+    """Turn a missing driver into a `ConfigurationError` that names the extra."""
+    extra = "postgres" if url.get_backend_name() == "postgresql" else "sql"
+    try:
+        yield
+    except (ModuleNotFoundError, NoSuchModuleError) as error:
+        raise ConfigurationError(
+            f"the driver for {url.drivername} is missing: pip install 'kuploy-saas-kit[{extra}]'"
+        ) from error
+
+
+def prepare_sqlite(engine: Engine) -> None:
+    """Write-ahead logging, and transactions that take the write lock when they begin instead of failing later."""
+    if engine.dialect.name != "sqlite":
+        return
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver begins nothing by itself; `_begin` does
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def transaction(connection: Connection, *, writes: bool) -> Iterator[Connection]:
+    """A transaction of the store's own, committed at the end."""
+    ready = connection.execution_options(**{_WRITES: writes})
+    with ready.begin():
+        yield ready
+
+
+@contextmanager
+def storage_errors(dialect: Dialect, name: str) -> Iterator[None]:
+    """Turn whatever SQLAlchemy or a driver raises into `StorageError` that says what to do; the cause is kept."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        if isinstance(error, StatementError):
+            error.hide_parameters = True  # they may hold the license key
+        raise StorageError(_explained(error, dialect, name)) from error
+
+
+def _explained(error: SQLAlchemyError, dialect: Dialect, name: str) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    text = f"{type(cause).__name__} {cause}"
+    if _is_busy(cause, text):
+        return (
+            f"{name} is locked by another process: try again; if it stays locked, look for a program that keeps a "
+            "transaction open, or move to PostgreSQL"
+        )
+    if any(sign in text for sign in _NO_TABLE):
+        return f"{name} does not have the kit's tables: call store.migrate() first"
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return f"the connection to {name} was lost; nothing is half-written: try again"
+    return (
+        f"{name} could not do what was asked ({type(cause or error).__name__}, {dialect.name}); nothing is half-written"
+    )
+
+
+def _is_busy(cause: BaseException | None, text: str) -> bool:
+    code = getattr(cause, "sqlite_errorcode", 0)
+    return code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} or "database is locked" in text

@@ -1,0 +1,103 @@
+"""Counters: reading them, giving back, first and measured values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, literal, select, tuple_, update
+
+from kuploy_saas_kit.adapters._rules import checked_amount
+from kuploy_saas_kit.adapters.sql.connection import SqlVerbs, upsert
+from kuploy_saas_kit.adapters.sql.take import lock_order
+from kuploy_saas_kit.plans.ports import INSTANCE, CounterKey, GivenBack, UsagePut
+
+
+class CounterVerbs(SqlVerbs):
+    """The verbs of `UsageStore` that are no take."""
+
+    def give_back(self, amounts: Mapping[CounterKey, int]) -> GivenBack:
+        for (_, limit), amount in amounts.items():
+            checked_amount(amount, limit)
+        with self._writing() as connection:
+            return self._subtract(connection, amounts)
+
+    def _subtract(self, connection: Connection, amounts: Mapping[CounterKey, int]) -> GivenBack:
+        held = self._locked_values(connection, amounts)
+        returned = {counter: min(amounts[counter], used) for counter, used in held.items()}
+        after = {counter: used - returned[counter] for counter, used in held.items()}
+        self._set(connection, {counter: after[counter] for counter, amount in returned.items() if amount})
+        drift = {counter: amount - returned.get(counter, 0) for counter, amount in amounts.items()}
+        return GivenBack(
+            used=after,
+            returned={counter: amount for counter, amount in returned.items() if amount},
+            drift={counter: amount for counter, amount in drift.items() if amount},
+        )
+
+    def usage_of(self, scope: str) -> Mapping[str, int]:
+        usage = self._tables.usage
+        with self._reading() as connection:
+            rows = connection.execute(select(usage.c.limit_key, usage.c.used).where(usage.c.scope == scope)).all()
+        return {row.limit_key: row.used for row in rows}
+
+    def seed_usage(self, counter: CounterKey, value: int) -> None:
+        scope, limit = counter
+        row = {"scope": scope, "limit_key": limit, "used": checked_amount(value, limit)}
+        with self._writing() as connection:
+            connection.execute(upsert(connection, self._tables.usage).values(row).on_conflict_do_nothing())
+
+    def put_usage(self, org_id: str, limit: str, value: int) -> UsagePut:
+        checked_amount(value, limit)
+        with self._writing() as connection:
+            previous = self._first_values(connection, org_id, limit)
+            instance = max(0, previous[INSTANCE, limit] + value - previous[org_id, limit])
+            self._set(connection, {(org_id, limit): value, (INSTANCE, limit): instance})
+            return UsagePut(previous[org_id, limit], instance)
+
+    def _first_values(self, connection: Connection, org_id: str, limit: str) -> dict[CounterKey, int]:
+        """The org's and the instance's counters, locked; made where they are missing, the instance's as the sum."""
+        usage = self._tables.usage
+        row = {"scope": org_id, "limit_key": limit, "used": 0}
+        connection.execute(upsert(connection, usage).values(row).on_conflict_do_nothing())
+        self._locked_values(connection, [(org_id, limit)])
+        total = func.coalesce(func.sum(usage.c.used), 0)
+        summed = select(literal(INSTANCE), literal(limit), total).where(
+            usage.c.limit_key == limit, usage.c.scope != INSTANCE
+        )
+        first = upsert(connection, usage).from_select(["scope", "limit_key", "used"], summed)
+        connection.execute(first.on_conflict_do_nothing())
+        return self._locked_values(connection, [(org_id, limit), (INSTANCE, limit)])
+
+    def _values(self, connection: Connection, counters: Iterable[CounterKey]) -> dict[CounterKey, int]:
+        return self._select(connection, counters, lock=False)
+
+    def _locked_values(self, connection: Connection, counters: Iterable[CounterKey]) -> dict[CounterKey, int]:
+        return self._select(connection, counters, lock=True)
+
+    def _select(self, connection: Connection, counters: Iterable[CounterKey], *, lock: bool) -> dict[CounterKey, int]:
+        wanted = list(counters)
+        if not wanted:
+            return {}
+        usage = self._tables.usage
+        found = select(usage.c.scope, usage.c.limit_key, usage.c.used).where(
+            tuple_(usage.c.scope, usage.c.limit_key).in_(wanted)
+        )
+        ordered = found.order_by(*lock_order(usage))
+        rows = connection.execute(ordered.with_for_update() if lock else ordered)
+        values = {(scope, limit): used for scope, limit, used in rows}
+        return {counter: values[counter] for counter in wanted if counter in values}
+
+    def _set(self, connection: Connection, values: Mapping[CounterKey, int]) -> None:
+        """Write counters that this transaction has locked."""
+        if not values:
+            return
+        usage = self._tables.usage
+        statement = (
+            update(usage)
+            .where(usage.c.scope == bindparam("of_scope"), usage.c.limit_key == bindparam("of_limit"))
+            .values(used=bindparam("value"))
+        )
+        rows: list[dict[str, Any]] = [
+            {"of_scope": scope, "of_limit": limit, "value": value} for (scope, limit), value in values.items()
+        ]
+        connection.execute(statement, rows)

@@ -1,0 +1,109 @@
+"""Plans over `cloud_plans`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, select, update
+
+from kuploy_saas_kit.adapters._rules import PlansUpdate, catalog_update, plan_update
+from kuploy_saas_kit.adapters.sql.connection import upsert
+from kuploy_saas_kit.adapters.sql.feed import FeedVerbs
+from kuploy_saas_kit.adapters.sql.rows import plan_from_row, plan_row
+from kuploy_saas_kit.errors import InvalidValueError, StorageError
+from kuploy_saas_kit.model.plan import Plan, PlanCatalog
+from kuploy_saas_kit.plans.ports import PlanSaved, PlansReplaced, StoredPlans
+
+
+class PlanVerbs(FeedVerbs):
+    """`PlanStore` over `cloud_plans`; versions and the order of plans are in a table of the kit's own."""
+
+    def load_plans(self) -> StoredPlans:
+        with self._reading() as connection:
+            revision = connection.execute(select(self._tables.catalog.c.revision)).scalar_one_or_none()
+            rows = self._plan_rows(connection)
+        return StoredPlans(_catalog(_plans(rows)), revision, _versions(rows))
+
+    def replace_plans(self, catalog: PlanCatalog, *, revision: int) -> PlansReplaced:
+        with self._writing() as connection:
+            held = self._lock_catalog(connection)
+            if held is not None and revision < held:
+                return PlansReplaced(applied=False)
+            rows = self._plan_rows(connection)
+            changes = catalog_update(_plans(rows), catalog)
+            self._apply(connection, rows, changes)
+            if held != revision:
+                connection.execute(update(self._tables.catalog).values(revision=revision))
+            return PlansReplaced(applied=True, changed=changes.changed, deactivated=changes.deactivated)
+
+    def put_plan(self, plan: Plan, *, expected_version: int) -> PlanSaved:
+        with self._writing() as connection:
+            self._lock_catalog(connection)
+            rows = self._plan_rows(connection)
+            version = _versions(rows).get(plan.slug, 0)
+            if version != expected_version:
+                return PlanSaved(saved=False, version=version)
+            self._apply(connection, rows, plan_update(_plans(rows), plan))
+            return PlanSaved(saved=True, version=version + 1)
+
+    def _lock_catalog(self, connection: Connection) -> int | None:
+        revision = select(self._tables.catalog.c.revision).with_for_update()
+        held: int | None = connection.execute(revision).scalar_one()
+        return held
+
+    def _plan_rows(self, connection: Connection) -> Sequence[RowMapping]:
+        plans, versions = self._tables.cloud_plans, self._tables.plan_version
+        found = (
+            select(plans, versions.c.version, versions.c.position)
+            .select_from(plans.outerjoin(versions, plans.c.planId == versions.c.slug))
+            .order_by(versions.c.position.asc().nulls_last(), plans.c.planId)
+        )
+        return connection.execute(found).mappings().all()
+
+    def _apply(self, connection: Connection, rows: Sequence[RowMapping], changes: PlansUpdate) -> None:
+        if changes.rows:
+            statement = upsert(connection, self._tables.cloud_plans)
+            written = [plan_row(plan) for plan in changes.rows]
+            columns = {name: statement.excluded[name] for name in written[0] if name != "planId"}
+            connection.execute(statement.on_conflict_do_update(index_elements=["planId"], set_=columns), written)
+        risen = _risen(rows, changes)
+        if risen:
+            statement = upsert(connection, self._tables.plan_version)
+            columns = {name: statement.excluded[name] for name in ("version", "position")}
+            connection.execute(statement.on_conflict_do_update(index_elements=["slug"], set_=columns), risen)
+        if changes.rows:
+            self._changed(connection, [None])
+
+
+def _risen(rows: Sequence[RowMapping], changes: PlansUpdate) -> list[dict[str, Any]]:
+    versions, positions = _versions(rows), {row["planId"]: row["position"] for row in rows}
+    written = {plan.slug for plan in changes.rows}
+    return [
+        {"slug": slug, "version": versions.get(slug, 0) + (slug in written), "position": position}
+        for position, slug in enumerate(changes.order)
+        if slug in written or positions.get(slug) != position
+    ]
+
+
+def _versions(rows: Sequence[RowMapping]) -> Mapping[str, int]:
+    # A row that the host's own seed made has no version yet: it is as if it had been saved once.
+    return {row["planId"]: row["version"] or 1 for row in rows}
+
+
+def _plans(rows: Sequence[RowMapping]) -> dict[str, Plan]:
+    return {row["planId"]: _plan(row) for row in rows}
+
+
+def _plan(row: RowMapping) -> Plan:
+    try:
+        return plan_from_row(row)
+    except (TypeError, ValueError) as error:
+        raise StorageError(f"the stored plan {row['planId']!r} cannot be read: {error}") from error
+
+
+def _catalog(plans: Mapping[str, Plan]) -> PlanCatalog | None:
+    try:
+        return PlanCatalog(plans.values()) if plans else None
+    except InvalidValueError as error:
+        raise StorageError(f"the stored plans are no catalog: {error}") from error

@@ -1,0 +1,145 @@
+"""The SQL store: one class over an engine, one over a host's connection, one that is awaited."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.orm import Session
+
+from kuploy_saas_kit._clock import Clock
+from kuploy_saas_kit.adapters.sql.billing import CustomerVerbs, ProvisioningVerbs, SubscriptionVerbs
+from kuploy_saas_kit.adapters.sql.connection import (
+    checked_url,
+    database_name,
+    driver_needed,
+    prepare_sqlite,
+    storage_errors,
+    transaction,
+)
+from kuploy_saas_kit.adapters.sql.layout import SqlLayout, Tables
+from kuploy_saas_kit.adapters.sql.license import IdentityVerbs, LeaseVerbs, LicenseVerbs
+from kuploy_saas_kit.adapters.sql.meters import AnnouncementVerbs, MeterVerbs
+from kuploy_saas_kit.adapters.sql.migration import make_tables
+from kuploy_saas_kit.adapters.sql.plans import PlanVerbs
+from kuploy_saas_kit.adapters.sql.standings import StandingVerbs
+from kuploy_saas_kit.adapters.sql.usage import UsageVerbs
+
+_DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg"}
+
+
+class AllVerbs(
+    PlanVerbs,
+    StandingVerbs,
+    UsageVerbs,
+    MeterVerbs,
+    AnnouncementVerbs,
+    LicenseVerbs,
+    IdentityVerbs,
+    LeaseVerbs,
+    ProvisioningVerbs,
+    SubscriptionVerbs,
+    CustomerVerbs,
+):
+    """The verbs of every port."""
+
+
+class BoundStore(AllVerbs):
+    """Every verb inside a transaction of the host's. It never commits; what the host rolls back never was.
+
+    Counters that a verb changes stay locked until the host commits, so take last.
+    """
+
+    def __init__(self, connection: Connection | Session, tables: Tables, clock: Clock | None = None) -> None:
+        self._connection = connection
+        self._tables = tables
+        self._clock = clock
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        found = self._connection
+        connection = found.connection() if isinstance(found, Session) else found
+        with storage_errors(connection.dialect, "the host's database"):
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._reading() as connection:
+            if connection.dialect.name == "sqlite":
+                # The write lock before the first read: what is read then cannot be changed by others before it is used.
+                table = self._tables.feed
+                connection.execute(table.update().where(table.c.id != table.c.id).values(seq=table.c.seq))
+            yield connection
+
+    @contextmanager
+    def _attempting(self) -> Iterator[Connection]:
+        with self._writing() as connection:
+            if connection.dialect.name == "sqlite":
+                yield connection  # an attempt that is given up has changed nothing, and SQLite has no locks on rows
+            else:
+                with connection.begin_nested():
+                    yield connection
+
+
+class SqlStore(AllVerbs):
+    """Implements every port of the kit in SQLite or PostgreSQL.
+
+    `SqlStore.from_url("sqlite:///kit.db")` or `("postgresql://user@host/name")`; `migrate()` makes the tables once.
+    Whatever the database does is `StorageError`. Expiry and leases go by the database server's clock, or by *clock*.
+    """
+
+    def __init__(self, engine: Engine, *, layout: SqlLayout | None = None, clock: Clock | None = None) -> None:
+        self._engine = engine
+        self._tables = Tables(layout or SqlLayout())
+        self._clock = clock
+        self._pid = os.getpid()
+
+    @classmethod
+    def from_url(cls, url: str, *, layout: SqlLayout | None = None, clock: Clock | None = None) -> SqlStore:
+        """A store over a database URL; a driver that is not installed is a `ConfigurationError` naming the extra."""
+        parsed = checked_url(url, _DRIVERS)
+        with driver_needed(parsed):
+            engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=parsed.get_backend_name() != "sqlite")
+        prepare_sqlite(engine)
+        return cls(engine, layout=layout, clock=clock)
+
+    def __repr__(self) -> str:
+        return f"SqlStore({self._engine.url.render_as_string(hide_password=True)!r})"
+
+    def migrate(self) -> None:
+        """Make the tables that are missing. It may run at each start, and in several processes at once."""
+        with self._writing() as connection:
+            make_tables(connection, self._tables)
+
+    def on(self, connection: Connection | Session) -> BoundStore:
+        """The same verbs inside the host's own transaction on the same database; nothing is committed."""
+        return BoundStore(connection, self._tables, self._clock)
+
+    def close(self) -> None:
+        """Let go of all connections; the next verb opens new ones."""
+        self._engine.dispose()
+
+    def _reading(self) -> AbstractContextManager[Connection]:
+        return self._transaction(writes=False)
+
+    def _writing(self) -> AbstractContextManager[Connection]:
+        return self._transaction(writes=True)
+
+    @contextmanager
+    def _transaction(self, *, writes: bool) -> Iterator[Connection]:
+        engine = self._engine_of_this_process()
+        with (
+            storage_errors(engine.dialect, database_name(engine.url)),
+            engine.connect() as connection,
+            transaction(connection, writes=writes) as ready,
+        ):
+            yield ready
+
+    def _engine_of_this_process(self) -> Engine:
+        """After a fork the parent's connections are left to the parent."""
+        if self._pid != os.getpid():
+            self._engine.dispose(close=False)
+            self._pid = os.getpid()
+        return self._engine

@@ -1,0 +1,163 @@
+"""Taking, and what is held under keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, delete, select, tuple_, update
+
+from kuploy_saas_kit.adapters._rules import amounts_of, checked_claims, highest_before
+from kuploy_saas_kit.adapters.sql.connection import upsert
+from kuploy_saas_kit.adapters.sql.counters import CounterVerbs
+from kuploy_saas_kit.adapters.sql.rows import amounts_from_json, amounts_json
+from kuploy_saas_kit.adapters.sql.take import take_parameters, take_statement
+from kuploy_saas_kit.errors import StorageError
+from kuploy_saas_kit.plans.ports import (
+    Claim,
+    CounterKey,
+    GivenBack,
+    HoldingSettled,
+    HoldingState,
+    Taken,
+    TakeOutcome,
+)
+
+_ATTEMPTS: Final = 4
+
+
+class _Again(Exception):  # noqa: N818 - no error: the attempt is undone and made again after a sweep
+    """The take does not fit or its key is held, and a sweep may change that."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What a take was asked for; *place* is the holding's scope and key."""
+
+    claims: tuple[Claim, ...]
+    place: tuple[str, str] | None
+    ttl: timedelta | None
+
+    @property
+    def counters(self) -> list[CounterKey]:
+        return [claim.counter for claim in self.claims]
+
+
+class UsageVerbs(CounterVerbs):
+    """`UsageStore` and `HoldingStore` in SQL.
+
+    All verbs lock in one order: a holding by its key, then counters, those of orgs before the instance's. A sweep
+    waits for no holding but the one that its take asks for, and locks the counters of all it returns at once.
+    """
+
+    def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
+        ordered = checked_claims(claims)
+        wish = _Wish(ordered, (claims[0].scope, key) if key is not None else None, ttl)
+        for attempt in range(_ATTEMPTS):
+            try:
+                with self._attempting() as connection:
+                    return self._attempt(connection, wish, swept=attempt > 0)
+            except _Again:
+                continue
+        raise StorageError(f"the holding {key!r} or its counters changed hands {_ATTEMPTS} times meanwhile: try again")
+
+    def _attempt(self, connection: Connection, wish: _Wish, *, swept: bool) -> Taken:
+        if swept:
+            self._sweep(connection, wish)
+        if wish.place is not None and not self._insert_holding(connection, wish.place, wish):
+            return self._held(connection, wish.place, wish)
+        rows = connection.execute(take_statement(self._tables.usage, len(wish.claims)), take_parameters(wish.claims))
+        used = {(scope, limit): value for scope, limit, value in rows}
+        if used:
+            return Taken(TakeOutcome.TAKEN, {counter: used[counter] for counter in wish.counters})
+        if wish.place is not None:
+            self._delete_holdings(connection, [wish.place])
+        return self._why_not(connection, wish, swept=swept)
+
+    def _why_not(self, connection: Connection, wish: _Wish, *, swept: bool) -> Taken:
+        used = self._values(connection, wish.counters)
+        missing = tuple(counter for counter in wish.counters if counter not in used)
+        if missing:
+            return Taken(TakeOutcome.UNSEEDED, used, unseeded=missing)
+        blocking = next((claim for claim in wish.claims if used[claim.counter] > highest_before(claim)), None)
+        if blocking is None or (not swept and self._anything_expired(connection)):
+            raise _Again
+        return Taken(TakeOutcome.REFUSED, used, blocking)
+
+    def _insert_holding(self, connection: Connection, place: tuple[str, str], wish: _Wish) -> bool:
+        """Make the holding first: its key is what makes a second take of the same key wait and then find it."""
+        holding = self._tables.holding
+        row = {
+            "scope": place[0],
+            "key": place[1],
+            "amounts": amounts_json(amounts_of(wish.claims)),
+            "expires_at": self._now(connection) + wish.ttl if wish.ttl is not None else None,
+        }
+        made = upsert(connection, holding).values(row).on_conflict_do_nothing().returning(holding.c.key)
+        return connection.execute(made).first() is not None
+
+    def _held(self, connection: Connection, place: tuple[str, str], wish: _Wish) -> Taken:
+        held = self._holding(connection, place)
+        if held is None or self._is_expired(connection, held.expires_at):
+            raise _Again
+        same = amounts_from_json(held.amounts) == amounts_of(wish.claims)
+        outcome = TakeOutcome.HELD if same else TakeOutcome.CONFLICT
+        return Taken(outcome, self._values(connection, wish.counters))
+
+    def settle_holding(self, scope: str, key: str) -> HoldingSettled:
+        holding = self._tables.holding
+        with self._writing() as connection:
+            held = self._holding(connection, (scope, key))
+            if held is None or self._is_expired(connection, held.expires_at):
+                return HoldingSettled(HoldingState.GONE)
+            forever = update(holding).where(holding.c.scope == scope, holding.c.key == key).values(expires_at=None)
+            connection.execute(forever)
+            return HoldingSettled(HoldingState.HELD)
+
+    def release_holding(self, scope: str, key: str) -> GivenBack:
+        with self._writing() as connection:
+            amounts = self._delete_holdings(connection, [(scope, key)])
+            return self._subtract(connection, amounts)
+
+    def sweep_holdings(self) -> GivenBack:
+        with self._writing() as connection:
+            return self._sweep(connection, None)
+
+    def _sweep(self, connection: Connection, wish: _Wish | None) -> GivenBack:
+        """Return what expired holdings took; with *wish*, lock its counters along with theirs."""
+        if wish is not None and wish.place is not None:
+            self._holding(connection, wish.place)
+        holding = self._tables.holding
+        expired = select(holding.c.scope, holding.c.key).where(holding.c.expires_at <= self._now(connection))
+        places = [(scope, key) for scope, key in connection.execute(expired.with_for_update(skip_locked=True))]
+        amounts = self._delete_holdings(connection, places)
+        self._locked_values(connection, {*amounts, *(wish.counters if wish is not None else ())})
+        return self._subtract(connection, amounts)
+
+    def _holding(self, connection: Connection, place: tuple[str, str]) -> Any:
+        holding = self._tables.holding
+        found = select(holding).where(holding.c.scope == place[0], holding.c.key == place[1])
+        return connection.execute(found.with_for_update()).one_or_none()
+
+    def _delete_holdings(self, connection: Connection, places: Iterable[tuple[str, str]]) -> dict[CounterKey, int]:
+        """Forget holdings and add up what they held; whoever deletes the row is the one who returns it."""
+        wanted = list(places)
+        if not wanted:
+            return {}
+        holding = self._tables.holding
+        gone = delete(holding).where(tuple_(holding.c.scope, holding.c.key).in_(wanted)).returning(holding.c.amounts)
+        amounts: dict[CounterKey, int] = {}
+        for stored in connection.execute(gone).scalars():
+            for counter, amount in amounts_from_json(stored).items():
+                amounts[counter] = amounts.get(counter, 0) + amount
+        return amounts
+
+    def _anything_expired(self, connection: Connection) -> bool:
+        holding = self._tables.holding
+        expired = select(holding.c.key).where(holding.c.expires_at <= self._now(connection)).limit(1)
+        return connection.execute(expired).first() is not None
+
+    def _is_expired(self, connection: Connection, expires_at: datetime | None) -> bool:
+        return expires_at is not None and expires_at <= self._now(connection)
