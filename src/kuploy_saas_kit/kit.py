@@ -1,0 +1,452 @@
+"""The three rooms wired together, for hosts that want no wiring of their own.
+
+A run compares what is held with what is applied: the hub's catalog with the plan store, the plan store with Stripe.
+So a crash between two steps, a lost event or swapped keys are mended by the next run.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias
+
+from kuploy_saas_kit._clock import Clock, SystemClock
+from kuploy_saas_kit.errors import (
+    BillingDisabledError,
+    CatalogAuthorityError,
+    ConfigurationError,
+    InvalidValueError,
+    KitError,
+    PlanVersionConflictError,
+    storage_errors,
+)
+from kuploy_saas_kit.license.client import LicenseClient, SyncResult
+from kuploy_saas_kit.license.config import LicenseConfig
+from kuploy_saas_kit.license.ports import MeterReport, UsageReport
+from kuploy_saas_kit.license.refresher import Refresher
+from kuploy_saas_kit.license.snapshot import LicenseSnapshot
+from kuploy_saas_kit.model.plan import Plan, PlanCatalog
+from kuploy_saas_kit.model.product import LimitKind, ProductSchema
+from kuploy_saas_kit.model.status import Operation
+from kuploy_saas_kit.plans.aio import AsyncGate
+from kuploy_saas_kit.plans.ceiling import CeilingViolation, ceiling_violations, require_within_ceiling
+from kuploy_saas_kit.plans.gate import Gate
+from kuploy_saas_kit.plans.metering import license_period
+from kuploy_saas_kit.plans.policy import GatePolicy
+from kuploy_saas_kit.plans.ports import (
+    INSTANCE,
+    ChangeFeed,
+    CountingStore,
+    Everyone,
+    LicenseView,
+    PlansReplaced,
+    PlanStore,
+    StandingStore,
+)
+
+if TYPE_CHECKING:
+    from kuploy_saas_kit.stripe_provision import (
+        Checkout,
+        ProvisionReport,
+        StripeKeys,
+        StripeProvisioner,
+        StripeWebhooks,
+    )
+
+_log = logging.getLogger("kuploy_saas_kit.kit")
+
+_POLL: Final = timedelta(seconds=1)
+_COMPARE: Final = timedelta(seconds=60)
+_DRIFT_CHECK: Final = timedelta(hours=6)
+
+KeysSource: TypeAlias = "Callable[[], StripeKeys | None]"
+"""Asked at each run and each delivery, so that keys saved or swapped in an admin page need no restart."""
+
+
+class CatalogAuthority(StrEnum):
+    """Who owns the plans."""
+
+    HUB = "hub"
+    """Plans are edited at the hub and come with each sync."""
+    LOCAL = "local"
+    """The operator edits plans on the instance; what the hub may send is not applied."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KitConfig:
+    """What a `SaasKit` needs to know beside its stores.
+
+    *policy* defaults to the license's product schema. *namespace* tells this instance's objects at Stripe from those
+    of another in the same account (default: made from the instance's id). *stripe_base_url* points to a simulator.
+    """
+
+    license: LicenseConfig
+    policy: GatePolicy | None = None
+    catalog_authority: CatalogAuthority = CatalogAuthority.HUB
+    namespace: str | None = None
+    stripe_base_url: str | None = None
+
+
+class KitStore(PlanStore, StandingStore, CountingStore, ChangeFeed, Protocol):
+    """What a kit's main store implements; `MemoryStore` and `SqlStore` do, with the license and billing ports too."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """What one run did. *plans* is None where the catalog was applied already, *provision* where Stripe was not due.
+
+    *problems* are what hindered it, in words; the next run tries again.
+    """
+
+    sync: SyncResult
+    plans: PlansReplaced | None = None
+    provision: ProvisionReport | None = None
+    problems: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        raise TypeError("use .problems")
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSave:
+    """A plan that was saved as *version*. *clamped* are its limits above the license: they count as the license's."""
+
+    version: int
+    clamped: tuple[CeilingViolation, ...] = ()
+    provision: ProvisionReport | None = None
+    problems: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        raise TypeError("use .version")
+
+
+@dataclass(slots=True)
+class _Carried:
+    """What a run carried out."""
+
+    plans: PlansReplaced | None = None
+    provision: ProvisionReport | None = None
+    problems: list[str] = field(default_factory=list)
+
+
+class SaasKit:
+    """License, plans and Stripe over one store, kept up to date by one daemon thread while it is started.
+
+    *store* implements the ports of plans, license and billing (`SqlStore`, `MemoryStore`); *license_store* and
+    *usage_store* take their ports over from it. *stripe* returns the keys; without it nothing is sold and everything
+    else works. Use it as a context manager, or call `start()` and `stop()`, or call `run_once()` from a scheduler.
+    """
+
+    def __init__(
+        self,
+        config: KitConfig | LicenseConfig,
+        store: Any,
+        *,
+        license_store: Any = None,
+        usage_store: CountingStore | None = None,
+        stripe: KeysSource | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.config = config if isinstance(config, KitConfig) else KitConfig(license=config)
+        self._store = store
+        self._license_store = store if license_store is None else license_store
+        self._usage: CountingStore = store if usage_store is None else usage_store
+        self._keys = stripe
+        self._clock = clock or SystemClock()
+        policy = self.config.policy or GatePolicy(schema=self.config.license.product_schema)
+        source = _CountedUsage(self._usage, policy.schema, self._clock)
+        self.license = LicenseClient(self.config.license, self._license_store, usage=source, clock=clock)
+        source.license = self.license
+        self.gate = Gate(
+            license=self.license, plans=store, subscriptions=store, usage=self._usage, policy=policy, clock=clock
+        )
+        self._refresher = Refresher(self._tick, name="kuploy-saas-kit")
+        self._running = threading.RLock()
+        self._is_due = True
+        self._next_compare = timedelta()
+        self._next_drift_check = timedelta()
+        self._cursor: str | None = None
+        self.license.on_publish(self._published)
+
+    @classmethod
+    def from_env(cls, store: Any, **settings: Any) -> Self:
+        """A kit configured by `LICENSE_*` and `STRIPE_*` variables.
+
+        *settings* are fields of `KitConfig` (a *license* among them is taken instead of the variables), and
+        *license_store*, *usage_store*, *stripe* and *clock* of `SaasKit`.
+        """
+        wiring = {name: settings.pop(name) for name in _WIRING if name in settings}
+        settings.setdefault("license", None)
+        license_config = settings.pop("license") or LicenseConfig.from_env()
+        return cls(KitConfig(license=license_config, **settings), store, **{"stripe": keys_from_env, **wiring})
+
+    # Life
+
+    def start(self) -> None:
+        """Load what is stored, answer from memory, and keep all up to date in the background.
+
+        SQLite tables are made if need be; other databases are migrated by `store.migrate()` beforehand.
+        """
+        self._prepare_store()
+        self.license.load()
+        self.gate.begin_keeping(self._stored_catalog())
+        self._refresher.start()
+
+    def stop(self) -> None:
+        """Stop the background work; the kit still answers, by reading its stores."""
+        self._refresher.stop()
+        self.gate.end_keeping()
+        self.license.stop()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def run_once(self) -> RunReport:
+        """One sync, then plans and Stripe as far as they differ; for hosts with a scheduler of their own."""
+        self._prepare_store()
+        with self._running:
+            sync = self.license.sync()
+            done = self._carry_out(force=False)
+        return RunReport(sync=sync, plans=done.plans, provision=done.provision, problems=tuple(done.problems))
+
+    # Rooms
+
+    @cached_property
+    def async_gate(self) -> AsyncGate:
+        """The gate for requests that await their store; the store must have an async side."""
+        make = getattr(self._store, "async_store", None)
+        if make is None:
+            raise ConfigurationError(
+                f"{type(self._store).__name__} has no async side: make an AsyncGate over an async store of your own"
+            )
+        aio = make()
+        gate = AsyncGate(
+            license=self.license, plans=aio, subscriptions=aio, usage=aio, policy=self.gate.policy, clock=self._clock
+        )
+        gate.share(self.gate)
+        return gate
+
+    @cached_property
+    def provisioner(self) -> StripeProvisioner:
+        """Carries plans to Stripe; `BillingDisabledError` where the kit was made without a source of keys."""
+        from kuploy_saas_kit.stripe_provision import StripeProvisioner  # noqa: PLC0415 - hosts without Stripe lack it
+
+        return StripeProvisioner(self._gateway, self._store, namespace=self._namespace)
+
+    @cached_property
+    def webhooks(self) -> StripeWebhooks:
+        """Takes Stripe's deliveries: answer its outcome's status."""
+        from kuploy_saas_kit.stripe_provision import StripeWebhooks  # noqa: PLC0415 - hosts without Stripe lack it
+
+        webhooks = StripeWebhooks(
+            self._gateway, self._store, secrets=self._webhook_secrets, namespace=self._namespace, clock=self._clock
+        )
+        webhooks.add_listener(lambda notice: self._org_changed(notice.row.org_id))
+        return webhooks
+
+    @cached_property
+    def checkout(self) -> Checkout:
+        """Sells plans to orgs."""
+        from kuploy_saas_kit.stripe_provision import Checkout  # noqa: PLC0415 - hosts without Stripe lack it
+
+        return Checkout(self._gateway, self._store, self.license, namespace=self._namespace)
+
+    def save_plan(self, plan: Plan, *, actor: str, expected_version: int) -> PlanSave:
+        """Save a plan of an operator-owned catalog: checked against the license, stored, carried to Stripe.
+
+        *expected_version* is what `store.load_plans().versions` said, 0 for a new plan.
+
+        Raises:
+            CatalogAuthorityError: the hub owns the catalog.
+            CeilingExceededError: a feature is above the license.
+            CatalogError: the catalog would contradict itself, such as two default plans.
+            PlanVersionConflictError: somebody else saved the plan in between.
+        """
+        clamped = self._check_plan(plan, actor)
+        with storage_errors("save the plan"):
+            saved = self._store.put_plan(plan, expected_version=expected_version)
+        if not saved.saved:
+            raise PlanVersionConflictError(
+                f"plan {plan.slug!r} was saved by somebody else (version {saved.version}): load it and edit again"
+            )
+        _log.info("plan %s saved as version %d by %s", plan.slug, saved.version, actor)
+        with self._running:
+            done = self._carry_out(force=False)
+        return PlanSave(saved.version, clamped, done.provision, tuple(done.problems))
+
+    # The work
+
+    def _prepare_store(self) -> None:
+        if getattr(self._store, "is_embedded", False):
+            self._store.migrate()
+
+    def _published(self, snapshot: LicenseSnapshot) -> None:
+        self.gate.publish_license(snapshot)
+        self._is_due = True
+
+    def _tick(self) -> timedelta:
+        wait = self.license.tick()
+        self._follow_changes()
+        self._compare_when_due()
+        self.gate.drop_ended()
+        return min(wait, _POLL)
+
+    def _follow_changes(self) -> None:
+        with storage_errors("read the change feed"):
+            changes = self._store.changes(self._cursor)
+        if changes.cursor == self._cursor:
+            return
+        self._cursor = changes.cursor
+        if isinstance(changes.org_ids, Everyone):
+            self.gate.publish_plans(self._stored_catalog())
+            self.gate.forget_all()
+            return
+        for org_id in changes.org_ids:
+            self.gate.forget(org_id)
+
+    def _compare_when_due(self) -> None:
+        elapsed = self._clock.elapsed()
+        if not self._is_due and elapsed < self._next_compare:
+            return
+        self._is_due = False
+        self._next_compare = elapsed + _COMPARE
+        with self._running:
+            done = self._carry_out(force=elapsed >= self._next_drift_check)
+        if done.provision is not None and not done.problems:
+            self._next_drift_check = elapsed + _DRIFT_CHECK
+        for problem in done.problems:
+            _log.warning("%s; the next run tries again", problem)
+        with storage_errors("sweep reservations"):
+            self._usage.sweep_holdings()
+
+    def _carry_out(self, *, force: bool) -> _Carried:
+        done = _Carried()
+        for step in (self._apply_catalog, self._provision):
+            try:
+                step(done, force)
+            except KitError as error:
+                done.problems.append(str(error))
+        return done
+
+    def _apply_catalog(self, done: _Carried, force: bool) -> None:  # noqa: FBT001 - a step of `_carry_out`
+        snapshot = self.license.snapshot()
+        if snapshot.catalog is not None and self.config.catalog_authority is CatalogAuthority.HUB:
+            self._replace_plans(done, snapshot.catalog, snapshot.catalog_revision or 0)
+        self.gate.publish_plans(self._stored_catalog())
+
+    def _replace_plans(self, done: _Carried, catalog: PlanCatalog, revision: int) -> None:
+        with storage_errors("store the plans"):
+            stored = self._store.load_plans()
+            if stored.catalog is not None and stored.revision is not None and stored.revision >= revision:
+                return
+            done.plans = self._store.replace_plans(catalog, revision=revision)
+
+    def _provision(self, done: _Carried, force: bool) -> None:  # noqa: FBT001 - a step of `_carry_out`
+        if self._keys is None or self._keys() is None or not self.license.snapshot().permits(Operation.PROVISION):
+            return
+        with storage_errors("load the plans"):
+            stored = self._store.load_plans()
+        if stored.catalog is None:
+            return
+        done.provision = self.provisioner.provision(stored.catalog, revision=stored.revision, force=force)
+        if done.provision.stopped_by is not None:
+            done.problems.append(str(done.provision.stopped_by))
+        failed = {slug: result for slug, result in done.provision.plans.items() if result.outcome == "failed"}
+        done.problems += [f"plan {slug} is not in place at Stripe: {result.error}" for slug, result in failed.items()]
+
+    def _check_plan(self, plan: Plan, actor: str) -> tuple[CeilingViolation, ...]:
+        if self.config.catalog_authority is CatalogAuthority.HUB:
+            raise CatalogAuthorityError("the hub owns the plans: edit them there, or set catalog_authority to 'local'")
+        if not actor:
+            raise InvalidValueError("saving a plan needs an actor: it is written to the log")
+        self.gate.policy.schema.check_plan(plan)
+        grant = self.license.snapshot().grant
+        require_within_ceiling(plan, grant)
+        with storage_errors("load the plans"):
+            current = self._store.load_plans().catalog
+        others = [other for other in current or () if other.slug != plan.slug]
+        PlanCatalog([*others, plan])
+        return ceiling_violations(plan, grant)
+
+    def _stored_catalog(self) -> PlanCatalog | None:
+        with storage_errors("load the plans"):
+            catalog: PlanCatalog | None = self._store.load_plans().catalog
+            return catalog
+
+    def _org_changed(self, org_id: str | None) -> None:
+        if org_id is not None:
+            self.gate.forget(org_id)
+
+    @cached_property
+    def _namespace(self) -> str:
+        from kuploy_saas_kit.stripe_provision import namespace_for  # noqa: PLC0415 - hosts without Stripe lack it
+
+        return self.config.namespace or namespace_for(self.license.instance_id)
+
+    @cached_property
+    def _gateway(self) -> Any:
+        from kuploy_saas_kit.stripe_provision import StripeGateway  # noqa: PLC0415 - hosts without Stripe lack it
+
+        if self._keys is None:
+            raise BillingDisabledError("there are no Stripe keys: make the kit with stripe=, or set STRIPE_SECRET_KEY")
+        return StripeGateway(self._keys, base_url=self.config.stripe_base_url)
+
+    def _webhook_secrets(self) -> tuple[str, ...]:
+        keys = None if self._keys is None else self._keys()
+        return () if keys is None else keys.webhook_secrets
+
+
+class _CountedUsage:
+    """Reports to the hub what the gate has counted."""
+
+    license: LicenseView | None = None
+
+    def __init__(self, usage: CountingStore, schema: ProductSchema, clock: Clock) -> None:
+        self._usage = usage
+        self._schema = schema
+        self._clock = clock
+
+    def usage_report(self) -> UsageReport:
+        counted = self._usage.usage_of(INSTANCE)
+        known = {key: used for key, used in counted.items() if key in self._schema.limits}
+        return UsageReport(known, [self._meter(key) for key in self._meters()])
+
+    def _meters(self) -> list[str]:
+        return [key for key, spec in self._schema.limits.items() if spec.kind is LimitKind.METER]
+
+    def _meter(self, key: str) -> MeterReport:
+        named = None if self.license is None else self.license.snapshot().meter_period(key)
+        start, _ = license_period(named, self._clock.now())
+        return MeterReport(key, start, self._usage.meter_total(INSTANCE, key, start))
+
+
+def keys_from_env(environ: Mapping[str, str] | None = None) -> StripeKeys | None:
+    """The keys in `STRIPE_SECRET_KEY`, `STRIPE_PUBLISHABLE_KEY` and `STRIPE_WEBHOOK_SECRET` (several with commas)."""
+    found = os.environ if environ is None else environ
+    secret = found.get("STRIPE_SECRET_KEY", "").strip()
+    if not secret:
+        return None
+    from kuploy_saas_kit.stripe_provision import StripeKeys  # noqa: PLC0415 - hosts without Stripe lack it
+
+    secrets = (part.strip() for part in found.get("STRIPE_WEBHOOK_SECRET", "").split(","))
+    return StripeKeys(
+        secret=secret,
+        publishable=found.get("STRIPE_PUBLISHABLE_KEY", "").strip() or None,
+        webhook_secrets=tuple(part for part in secrets if part),
+    )
+
+
+_WIRING: Final = ("license_store", "usage_store", "stripe", "clock")
