@@ -7,6 +7,7 @@ from itertools import permutations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.stripe_provision.world import TEST_SPACE, business, catalog, pro
 
 from kuploy_saas_kit.errors import ConfigurationError
 from kuploy_saas_kit.model.money import BillingCycle, Price
@@ -16,7 +17,6 @@ from kuploy_saas_kit.stripe_provision.changes import Blocked, CreatePrice, Creat
 from kuploy_saas_kit.stripe_provision.diff import Observed, provision_changes, wanted_catalog
 from kuploy_saas_kit.stripe_provision.keys import StripeKeys, checked_webhook_secrets
 from kuploy_saas_kit.stripe_provision.ports import RemotePrice, RemoteProduct
-from tests.stripe_provision.world import TEST_SPACE, business, catalog, pro
 
 slugs = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=200)
 prices = st.builds(
