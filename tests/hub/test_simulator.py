@@ -20,7 +20,7 @@ from kuploy_saas_kit.errors import (
     HubUnavailableError,
     InvalidValueError,
 )
-from kuploy_saas_kit.hub.records import secret_hash
+from kuploy_saas_kit.hub.records import HubPolicy, secret_hash
 from kuploy_saas_kit.license.ports import HubTransport
 from kuploy_saas_kit.model.limits import UNLIMITED
 from kuploy_saas_kit.model.money import Price
@@ -91,7 +91,7 @@ def test_a_sync_is_answered_with_a_signed_payload(hub: HubSimulator, tenant: str
     assert got.pop("licenseId").startswith("license_")
     assert got == {
         "schema": 1,
-        "iss": "https://kuploy.app",
+        "iss": "http://hub.invalid",
         "productType": "kuploy-cloud",
         "tenantId": tenant,
         "instanceId": "inst_one",
@@ -315,15 +315,34 @@ def test_bad_responses_over_a_socket(
     assert payload(hub, key)["revision"] == 1
 
 
-def test_the_bomb_is_small_and_unpacks_large(hub: HubSimulator, key: str) -> None:
-    """The bomb is under the body cap of 1 MiB and over it once unpacked; deep JSON is too deep for Python's parser."""
+def test_the_bomb_is_small_and_unpacks_large(hub: HubSimulator, key: str, url: str) -> None:
+    """The bomb is under the body cap of 1 MiB and over it once unpacked; a transport refuses it unread."""
     hub.outage("bomb")
-    body = hub.transport().post(sync_request(key)).body
+    body = post(sync_request(key, url=url)).body
     assert len(body) < 1 << 20
     assert len(zlib.decompressobj(wbits=31).decompress(body, 2 << 20)) > 1 << 20
+    with pytest.raises(HubUnavailableError) as refused:
+        hub.transport().post(sync_request(key))
+    assert refused.value.code == "payload.encoding"
+
+
+def test_deep_json_is_too_deep_for_a_naive_parser(hub: HubSimulator, key: str) -> None:
+    """The deep answer is within the body cap, and nested so that a recursive parser gives up."""
     hub.outage("deep")
+    body = hub.transport().post(sync_request(key)).body
+    assert len(body) < 1 << 20
     with pytest.raises(RecursionError):
-        json.loads(hub.transport().post(sync_request(key)).body)
+        json.loads(body)
+
+
+def test_the_issuer_is_the_origin_that_was_asked(hub: HubSimulator, key: str, url: str, clock: ManualClock) -> None:
+    """A payload names the URL at which the hub was reached, or what a policy says."""
+    asked = url.replace("127.0.0.1", "localhost")
+    answer = content(post(sync_request(key, url=asked)))
+    assert read_token(answer["license"], hub.trusted_keys)["iss"] == asked
+    other = HubSimulator(clock=clock, policy=HubPolicy(issuer="https://kuploy.app"))
+    licensed = other.issue_license(other.add_tenant("Acme"))
+    assert payload(other, licensed)["iss"] == "https://kuploy.app"
 
 
 def test_spoilt_payloads(hub: HubSimulator, tenant: str, key: str, clock: ManualClock) -> None:

@@ -30,7 +30,7 @@ def _printable(text: str) -> str:
     return text
 
 
-_Id = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9_.:-]{1,64}\z")]
+_Id = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}\z")]
 _Key = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z][A-Za-z0-9_.-]{0,63}\z")]
 _Text = Annotated[str, StringConstraints(max_length=255), AfterValidator(_printable)]
 _Url = Annotated[str, StringConstraints(max_length=2048), AfterValidator(_printable)]
@@ -82,7 +82,7 @@ class ClaimBody(_Body):
     instance_id: _Id
     product_type: _Key
     code: Annotated[str, StringConstraints(pattern=r"\A[A-Z]{4}-[0-9]{4}\z")]
-    secret_hash: Annotated[str, StringConstraints(pattern=r"\A(sha256:)?[0-9a-f]{64}\z")] = Field(repr=False)
+    secret_hash: Annotated[str, StringConstraints(pattern=r"\Asha256:[0-9a-f]{64}\z")] = Field(repr=False)
     hostname: _Text = ""
     public_url: _Url = ""
 
@@ -92,7 +92,7 @@ class ClaimBody(_Body):
             instance_id=self.instance_id,
             product_type=self.product_type,
             code=self.code,
-            secret_hash="sha256:" + self.secret_hash.removeprefix("sha256:"),
+            secret_hash=self.secret_hash,
             hostname=self.hostname,
             public_url=self.public_url,
         )

@@ -124,6 +124,6 @@ _BAD_RESPONSES: Final[dict[Outage, tuple[int, dict[str, str], Callable[[], bytes
     Outage.HTML: (200, _HTML, lambda: _PAGE),
     Outage.CAPTIVE: (302, {**_HTML, "location": "http://portal.invalid/login"}, lambda: _PAGE),
     Outage.BAD_JSON: (200, _JSON, lambda: b'{"success": true, "license": '),
-    Outage.DEEP: (200, _JSON, lambda: b'{"license":' * _DEPTH + b"1" + b"}" * _DEPTH),
+    Outage.DEEP: (200, _JSON, lambda: b'{"license":' + b"[" * _DEPTH + b"]" * _DEPTH + b"}"),
     Outage.BOMB: (200, {**_JSON, "content-encoding": "gzip"}, _bomb),
 }

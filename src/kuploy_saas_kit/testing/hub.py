@@ -60,12 +60,13 @@ class RecordedRequest:
 class HubSimulator:
     """A hub to test against: tenants, licenses, plans, claims, and every way in which a hub can fail.
 
-    Its time is *clock*, the system's unless given; with `signed=False` it is a hub without keys.
+    Its time is *clock*, the system's unless given; with `signed=False` it is a hub without keys. Payloads name as
+    issuer the origin at which the hub was asked, as `LicenseConfig` expects it, unless a *policy* names another.
     """
 
     def __init__(self, *, clock: Clock | None = None, signed: bool = True, policy: HubPolicy | None = None) -> None:
         self._clock = clock or SystemClock()
-        self._policy = policy or HubPolicy()
+        self._policy = policy
         self._store = MemoryHubStore()
         self._admin = HubAdmin(self._store, self._clock)
         self._ring = _new_ring() if signed else None
@@ -201,7 +202,7 @@ class HubSimulator:
         if outage is not None and outage not in REACHES_THE_HUB:
             return SocketFault(outage) if outage in HOLDS_THE_SOCKET else bad_response(outage)
         is_sync = urlsplit(request.url).path == _SYNC_PATH
-        response = self._hub(outage if is_sync else None).post(request)
+        response = self._hub(request.url, outage if is_sync else None).post(request)
         if outage in HOLDS_THE_SOCKET:
             return SocketFault(outage, response)
         return self._remembered(response, outage) if is_sync else response
@@ -219,14 +220,14 @@ class HubSimulator:
                 self._requests.append(recorded)
         return outage
 
-    def _hub(self, outage: Outage | None) -> Hub:
+    def _hub(self, url: str, outage: Outage | None) -> Hub:
         seal: Seal = self._ring or Plain()
         clock = self._clock
         if outage is Outage.SKEW:
             clock = _FastClock(clock)
         if outage is not None:
             seal = _SpoilingSeal(seal, outage, self._ring)
-        return Hub(self._store, seal, clock, self._policy)
+        return Hub(self._store, seal, clock, self._policy or HubPolicy(issuer=_origin(url)))
 
     def _remembered(self, response: HubResponse, outage: Outage | None) -> HubResponse:
         """The response, or in a stale outage the last good one in its place."""
@@ -254,9 +255,11 @@ class InProcessTransport:
     def post(self, request: HubRequest) -> HubResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
         answer = self._answer(HubRequest(request.url, headers, request.body))
-        if isinstance(answer, HubResponse):
-            return answer
-        raise HubUnavailableError(f"the simulated hub fails: {answer.outage}", code=HOLDS_THE_SOCKET[answer.outage])
+        if isinstance(answer, SocketFault):
+            raise _failed(HOLDS_THE_SOCKET[answer.outage])
+        if "content-encoding" in answer.headers:
+            raise _failed("payload.encoding")
+        return answer
 
     def close(self) -> None:
         """Nothing is held open."""
@@ -303,6 +306,15 @@ def _forged_key(kid: str) -> SigningKey:
     from kuploy_saas_kit.hub.signing import SigningKey  # noqa: PLC0415 - as above
 
     return SigningKey.generate(kid=kid)
+
+
+def _failed(code: str) -> HubUnavailableError:
+    return HubUnavailableError(f"no answer from the simulated hub: {code}", code=code)
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _without_secrets(body: bytes) -> Mapping[str, Any]:

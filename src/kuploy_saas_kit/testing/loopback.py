@@ -159,7 +159,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(413)
             return
         headers = {name.lower(): value for name, value in self.headers.items()}
-        request = HubRequest(f"{self.server.loopback.url}{self.path}", headers, self.rfile.read(int(length)))
+        url = f"http://{headers.get('host', _HOST)}{self.path}"
+        request = HubRequest(url, headers, self.rfile.read(int(length)))
         released = self.server.released
         answer = self.server.loopback.answer(request)
         if self.server.loopback.is_refusing():
