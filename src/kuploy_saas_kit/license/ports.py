@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,10 @@ class IdentityStore(Protocol):
         """Keep the claim on its way, or forget it."""
 
 
+class ClientStore(LicenseStore, IdentityStore, Protocol):
+    """What a `LicenseClient` needs of its store. One that is a `LeaseStore` too also elects who syncs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lease:
     """Whether the caller holds the lease, and until when by the store's clock."""
@@ -130,6 +134,7 @@ class Lease:
         raise TypeError("use .held")
 
 
+@runtime_checkable
 class LeaseStore(Protocol):
     """Elects one of several processes. Advisory: nothing that must be right hangs on it."""
 

@@ -1,0 +1,155 @@
+"""The license token's signature: JWS compact, Ed25519, one header, pinned keys, nothing negotiable.
+
+Sources: RFC 7515 (JWS compact serialization), RFC 8032 (Ed25519), RFC 9864 (the algorithm name `Ed25519`).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from kuploy_saas_kit.errors import ConfigurationError, PayloadRejectedError
+from kuploy_saas_kit.license.strict_json import parse_strict
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+TOKEN_TYPE: Final = "kuploy-license+jws"  # noqa: S105 - the `typ` of a token, no secret
+MAX_TOKEN_BYTES: Final = 1 << 20
+_MAX_HEADER_BYTES: Final = 1024
+_KEY_BYTES: Final = 32
+_SIGNATURE_BYTES: Final = 64
+_PARTS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedKey:
+    """A public key of the hub: 32 bytes of Ed25519 in base64url without padding.
+
+    Tokens under it are accepted from *not_before* on and before *not_after* (aware; None for no bound), by this
+    machine's clock. `ConfigurationError` when *public_key* is no such key.
+    """
+
+    public_key: str
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+
+    def __post_init__(self) -> None:
+        self.raw()
+
+    def raw(self) -> bytes:
+        """The key's 32 bytes."""
+        try:
+            raw = _canonical_decode(self.public_key.encode())
+        except (ValueError, AttributeError):
+            raw = b""
+        if len(raw) != _KEY_BYTES:
+            raise ConfigurationError(
+                "a trusted key must be the 43 characters of an Ed25519 public key in base64url without '=';"
+                " copy it from the hub's key page"
+            )
+        return raw
+
+    def is_valid_at(self, instant: datetime) -> bool:
+        """Whether tokens under this key are accepted at *instant*."""
+        if self.not_before is not None and instant < self.not_before:
+            return False
+        return self.not_after is None or instant < self.not_after
+
+
+class TokenVerifier:
+    """Checks tokens against pinned keys. *legacy_eddsa* also accepts `EdDSA`, the algorithm's older name."""
+
+    def __init__(self, keys: Mapping[str, TrustedKey], *, legacy_eddsa: bool = False) -> None:
+        self._keys = keys
+        self._algorithms = frozenset({"Ed25519", "EdDSA"} if legacy_eddsa else {"Ed25519"})
+        self._loaded: dict[str, Ed25519PublicKey] = {}
+
+    def verify(self, token: bytes, at: datetime) -> bytes:
+        """The payload's bytes, once the signature holds; `PayloadRejectedError` with a `sig.` code otherwise."""
+        if len(token) > MAX_TOKEN_BYTES:
+            raise PayloadRejectedError("the token is larger than 1 MiB", code="payload.too_large")
+        header, payload, signature = _split(token)
+        key_id = self._checked_header(header)
+        trusted = self._keys.get(key_id)
+        if trusted is None or not trusted.is_valid_at(at):
+            raise PayloadRejectedError(
+                "the token is signed with a key that is not trusted now; add the hub's new key to trusted_keys",
+                code="sig.unknown_kid",
+            )
+        self._check_signature(key_id, trusted, token.rpartition(b".")[0], signature)
+        return payload
+
+    def _checked_header(self, header: bytes) -> str:
+        if len(header) > _MAX_HEADER_BYTES:
+            raise _bad_header()
+        try:
+            fields = parse_strict(header)
+        except PayloadRejectedError:
+            raise _bad_header() from None
+        if not isinstance(fields, dict) or fields.keys() != {"alg", "kid", "typ"}:
+            raise _bad_header()
+        algorithm, key_id = fields["alg"], fields["kid"]
+        if not isinstance(algorithm, str) or algorithm not in self._algorithms:
+            raise _bad_header()
+        if fields["typ"] != TOKEN_TYPE or not isinstance(key_id, str):
+            raise _bad_header()
+        return key_id
+
+    def _check_signature(self, key_id: str, trusted: TrustedKey, signed: bytes, signature: bytes) -> None:
+        ed25519, invalid_signature = _load_cryptography()
+        key = self._loaded.get(key_id)
+        if key is None:
+            key = self._loaded[key_id] = ed25519.from_public_bytes(trusted.raw())
+        if len(signature) != _SIGNATURE_BYTES:
+            raise PayloadRejectedError("the token's signature has not 64 bytes", code="sig.invalid")
+        try:
+            key.verify(signature, signed)
+        except invalid_signature:
+            raise PayloadRejectedError("the token's signature does not hold", code="sig.invalid") from None
+
+
+def _load_cryptography() -> tuple[type[Ed25519PublicKey], type[Exception]]:
+    try:
+        from cryptography.exceptions import InvalidSignature  # noqa: PLC0415 - an extra, loaded when it is needed
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigurationError(
+            "verifying licenses needs cryptography: pip install 'kuploy-saas-kit[signing]'"
+        ) from error
+    return Ed25519PublicKey, InvalidSignature
+
+
+def require_signing_extra() -> None:
+    """`ConfigurationError` that names the extra, where cryptography is missing."""
+    _load_cryptography()
+
+
+def _split(token: bytes) -> tuple[bytes, bytes, bytes]:
+    parts = token.split(b".")
+    if len(parts) != _PARTS:
+        raise PayloadRejectedError("the token has not exactly three parts", code="sig.format")
+    try:
+        header, payload, signature = (_canonical_decode(part) for part in parts)
+    except ValueError:
+        raise PayloadRejectedError("the token is not canonical base64url", code="sig.format") from None
+    return header, payload, signature
+
+
+def _canonical_decode(part: bytes) -> bytes:
+    """The bytes that *part* encodes, if encoding them again gives *part*."""
+    try:
+        raw = base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4))
+    except binascii.Error:
+        raise ValueError("no base64url") from None
+    if base64.urlsafe_b64encode(raw).rstrip(b"=") != part:
+        raise ValueError("not canonical base64url")
+    return raw
+
+
+def _bad_header() -> PayloadRejectedError:
+    return PayloadRejectedError("the token's header is not the one header that is accepted", code="sig.header")
