@@ -5,7 +5,7 @@ import importlib
 import pytest
 from tests.stripe_provision.cases import CASES, Body
 
-for _table in ("cases_provisioning",):
+for _table in ("cases_provisioning", "cases_webhooks"):
     importlib.import_module(f"tests.stripe_provision.{_table}")
 
 
