@@ -46,7 +46,7 @@ _UNATTACHABLE = ("4000000000000002", "4000000000009995")
 def outcome_of(card: str) -> Outcome:
     """What a charge of this card number comes to; its last four digits suffice to name it."""
     for number, outcome in _OUTCOMES.items():
-        if card == number or (len(card) == 4 and number.endswith(card)):  # noqa: PLR2004 - the last four digits
+        if card == number or (len(card) == 4 and number.endswith(card)):
             return outcome
     raise ValueError(f"no such test card: {card}; there are {', '.join(_OUTCOMES)}")
 
@@ -99,6 +99,11 @@ def require_attachable(card: str) -> None:
     """Refuse a card that its issuer declines already when it is stored."""
     if card in _UNATTACHABLE:
         raise card_declined()
+
+
+def number_of(space: Space, method: str) -> str:
+    """The card number behind a payment method or one of Stripe's test tokens."""
+    return _TOKENS.get(method) or space.cards[method]
 
 
 def card_of(space: Space, subscription: Row) -> str | None:

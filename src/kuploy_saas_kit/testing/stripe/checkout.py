@@ -9,14 +9,15 @@ from kuploy_saas_kit.testing.stripe.refusals import invalid, missing_param, no_s
 from kuploy_saas_kit.testing.stripe.space import Row, Space, metadata_of
 
 _ECHOED = (
-    "allow_promotion_codes", "billing_address_collection", "cancel_url", "client_reference_id", "customer", "customer_email", "locale",
-    "return_url", "submit_type", "success_url",
+    "allow_promotion_codes", "billing_address_collection", "cancel_url", "client_reference_id", "customer",
+    "customer_email", "locale", "return_url", "submit_type", "success_url",
 )  # fmt: skip
 _NEVER_SET = (
-    "after_expiration", "client_secret", "collected_information", "consent", "consent_collection", "currency_conversion",
-    "customer_account", "customer_details", "invoice", "invoice_creation", "payment_intent", "payment_link",
-    "payment_method_configuration_details", "permissions", "recovered_from", "saved_payment_method_options", "setup_intent",
-    "shipping_address_collection", "shipping_cost", "subscription", "wallet_options",
+    "after_expiration", "client_secret", "collected_information", "consent", "consent_collection",
+    "currency_conversion", "customer_account", "customer_details", "invoice", "invoice_creation", "payment_intent",
+    "payment_link", "payment_method_configuration_details", "permissions", "recovered_from",
+    "saved_payment_method_options", "setup_intent", "shipping_address_collection", "shipping_cost", "subscription",
+    "wallet_options",
 )  # fmt: skip
 _DAY = 86400
 _SHORTEST = 1800
@@ -89,7 +90,7 @@ def _mode(call: Call) -> str:
 def _expires_at(space: Space, call: Call) -> int:
     expires_at: int = call.get("expires_at", space.now + _DAY)
     if not space.now + _SHORTEST <= expires_at <= space.now + _DAY:
-        message = "The `expires_at` timestamp must be at least 30 minutes and at most 24 hours from Checkout Session creation."
+        message = "The `expires_at` timestamp must be at least 30 minutes and at most 24 hours from creation."
         raise invalid(message, param="expires_at")
     return expires_at
 
@@ -146,10 +147,11 @@ def _require_fitting(space: Space, mode: str, lines: list[Row]) -> None:
     if mode == "subscription" and not any(recurring):
         raise invalid("You must provide at least one recurring price in `subscription` mode when using prices.")
     if mode == "payment" and any(recurring):
-        raise invalid(
-            "You specified `payment` mode but passed a recurring price. Either switch to `subscription` mode or use only one-time prices.",
-            param="mode",
+        message = (
+            "You specified `payment` mode but passed a recurring price. "
+            "Either switch to `subscription` mode or use only one-time prices."
         )
+        raise invalid(message, param="mode")
     if len({line["currency"] for line in lines}) > 1:
         raise invalid("All prices on a Checkout Session must use the same currency.", param="line_items")
 

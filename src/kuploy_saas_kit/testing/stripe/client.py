@@ -43,11 +43,11 @@ class SimulatedHTTPClient(stripe.HTTPClient):
     async def close_async(self) -> None:
         """Nothing is held open."""
 
-    def _sleep_time_seconds(self, num_retries: int) -> float:  # noqa: ARG002 - the SDK's own back-off, which nothing here needs
+    def _sleep_time_seconds(self, num_retries: int) -> float:
         return 0.0
 
 
 def _break(lost: LostError) -> NoReturn:
     slow = lost.kind == "timeout"
     message = "Request timed out." if slow else "Unexpected error communicating with Stripe: connection reset."
-    raise stripe.APIConnectionError(message, should_retry=True) from lost
+    raise stripe.APIConnectionError(message, should_retry=True) from lost  # type: ignore[no-untyped-call]

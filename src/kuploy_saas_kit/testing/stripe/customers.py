@@ -30,7 +30,7 @@ def create(space: Space, call: Call) -> Row:
 
 def blank(space: Space, fields: Row, clock: str | None = None) -> Row:
     """A new customer that nobody was told of yet."""
-    plain: Row = {name: None for name in _PLAIN}
+    plain: Row = dict.fromkeys(_PLAIN)
     return {
         "id": space.world.new_id("cus"),
         "object": "customer",

@@ -42,7 +42,7 @@ class Delivery:
     @property
     def ok(self) -> bool:
         """Whether Stripe counts it as delivered; a redirection is none."""
-        return self.status is not None and 200 <= self.status < 300  # noqa: PLR2004 - 2xx
+        return self.status is not None and 200 <= self.status < 300
 
 
 @dataclass(slots=True, eq=False)

@@ -54,7 +54,7 @@ class Engine:
             self.interposed(inquiry)
         with self.lock:
             fault = self.faults.take(inquiry)
-            if fault == "lost_before" or fault == "timeout":
+            if fault in ("lost_before", "timeout"):
                 self._record(inquiry, inquiry.params, None, fault)
                 raise LostError(fault)
             answer, params = self._outcome(inquiry, fault)

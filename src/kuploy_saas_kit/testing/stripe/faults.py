@@ -24,8 +24,8 @@ _LOCKED = (
     "If you see this error intermittently, retry the request."
 )
 _IN_USE = (
-    "There is currently another in-progress request using this Idempotent Key (that probably means you submitted twice, "
-    "and the other request is still going through)"
+    "There is currently another in-progress request using this Idempotent Key (that probably means you submitted "
+    "twice, and the other request is still going through)"
 )
 _FORBIDDEN = "The provided key does not have the required permissions for this endpoint."
 _REFUSALS: dict[str, Callable[[], RefusalError]] = {

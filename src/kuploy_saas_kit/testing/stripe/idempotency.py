@@ -39,7 +39,10 @@ class KeyMemory:
             return None
         hint = f"Try using a key other than '{key}' if you meant to execute a different request."
         if saved.path != inquiry.path:
-            first = f"Keys for idempotent requests can only be used for the same endpoint they were first used for ('{saved.path}')."
+            first = (
+                "Keys for idempotent requests can only be used for the same endpoint they were first used for "
+                f"('{saved.path}')."
+            )
             raise _misused(f"{first} {hint}")
         if saved.params != inquiry.params:
             first = "Keys for idempotent requests can only be used with the same parameters they were first used with."

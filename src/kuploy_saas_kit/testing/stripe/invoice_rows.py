@@ -5,11 +5,12 @@ from __future__ import annotations
 from kuploy_saas_kit.testing.stripe.space import Row, Space
 
 _NEVER_SET = (
-    "account_name", "account_tax_ids", "application", "automatically_finalizes_at", "custom_fields", "customer_account",
-    "customer_address", "customer_name", "customer_phone", "customer_shipping", "default_payment_method", "default_source",
-    "description", "due_date", "effective_at", "ending_balance", "footer", "from_invoice", "hosted_invoice_url", "invoice_pdf",
-    "last_finalization_error", "latest_revision", "next_payment_attempt", "number", "on_behalf_of", "receipt_number", "rendering",
-    "shipping_cost", "shipping_details", "statement_descriptor", "threshold_reason", "webhooks_delivered_at",
+    "account_name", "account_tax_ids", "application", "automatically_finalizes_at", "custom_fields",
+    "customer_account", "customer_address", "customer_name", "customer_phone", "customer_shipping",
+    "default_payment_method", "default_source", "description", "due_date", "effective_at", "ending_balance",
+    "footer", "from_invoice", "hosted_invoice_url", "invoice_pdf", "last_finalization_error", "latest_revision",
+    "next_payment_attempt", "number", "on_behalf_of", "receipt_number", "rendering", "shipping_cost",
+    "shipping_details", "statement_descriptor", "threshold_reason", "webhooks_delivered_at",
 )  # fmt: skip
 _ZEROES = (
     "amount_overpaid", "amount_paid", "amount_shipping", "attempt_count", "post_payment_credit_notes_amount",
@@ -22,8 +23,8 @@ def new_invoice(space: Space, subscription: Row, *, reason: str, period: tuple[i
     id_ = space.world.new_id("in")
     lines = [_line(space, subscription, item, id_, free=free) for item in subscription["items"]]
     total = sum(line["amount"] for line in lines)
-    nothing: Row = {name: None for name in _NEVER_SET}
-    zeroes: Row = {name: 0 for name in _ZEROES}
+    nothing: Row = dict.fromkeys(_NEVER_SET)
+    zeroes: Row = dict.fromkeys(_ZEROES, 0)
     return {
         "id": id_,
         "object": "invoice",
@@ -125,9 +126,10 @@ def new_intent(space: Space, *, amount: int, currency: str, customer: str | None
     """A payment intent that still needs a payment method."""
     id_ = space.world.new_id("pi")
     nothing = (
-        "application", "application_fee_amount", "canceled_at", "cancellation_reason", "description", "last_payment_error",
-        "latest_charge", "next_action", "on_behalf_of", "payment_method", "processing", "receipt_email", "review",
-        "setup_future_usage", "shipping", "statement_descriptor", "statement_descriptor_suffix", "transfer_data", "transfer_group",
+        "application", "application_fee_amount", "canceled_at", "cancellation_reason", "description",
+        "last_payment_error", "latest_charge", "next_action", "on_behalf_of", "payment_method", "processing",
+        "receipt_email", "review", "setup_future_usage", "shipping", "statement_descriptor",
+        "statement_descriptor_suffix", "transfer_data", "transfer_group",
     )  # fmt: skip
     return {
         "id": id_,

@@ -28,15 +28,15 @@ def _fits(value: Any, wanted: Any) -> bool:
 
 def page(space: Space, rows: list[Row], params: Row, *, kind: str, url: str) -> Row:
     """One page of *rows*, which are the matching ones, oldest first."""
-    rows = rows[::-1]
+    newest = rows[::-1]
     limit = _limit(space, params)
     backwards = "ending_before" in params
     if backwards:
-        before = rows[: _index(space, rows, params, "ending_before", kind)]
+        before = newest[: _index(space, newest, params, "ending_before", kind)]
         data, rest = before[-limit:], before[:-limit]
     else:
-        start = _index(space, rows, params, "starting_after", kind) + 1 if "starting_after" in params else 0
-        data, rest = rows[start : start + limit], rows[start + limit :]
+        start = _index(space, newest, params, "starting_after", kind) + 1 if "starting_after" in params else 0
+        data, rest = newest[start : start + limit], newest[start + limit :]
     return {"object": "list", "data": data, "has_more": bool(rest), "url": url}
 
 

@@ -55,10 +55,10 @@ def begin(space: Space, order: Order) -> Row:
 
 def _blank(space: Space, order: Order) -> Row:
     nothing = (
-        "application", "application_fee_percent", "billing_cycle_anchor_config", "billing_thresholds", "cancel_at", "canceled_at",
-        "customer_account", "days_until_due", "default_source", "description", "ended_at", "next_pending_invoice_item_invoice",
-        "on_behalf_of", "pause_collection", "pending_invoice_item_interval", "pending_setup_intent", "pending_update", "schedule",
-        "transfer_data",
+        "application", "application_fee_percent", "billing_cycle_anchor_config", "billing_thresholds", "cancel_at",
+        "canceled_at", "customer_account", "days_until_due", "default_source", "description", "ended_at",
+        "next_pending_invoice_item_invoice", "on_behalf_of", "pause_collection", "pending_invoice_item_interval",
+        "pending_setup_intent", "pending_update", "schedule", "transfer_data",
     )  # fmt: skip
     return {
         "id": space.world.new_id("sub"),
@@ -118,11 +118,12 @@ def new_item(space: Space, subscription: Row, price: str, quantity: int) -> Row:
 
 def period_end(subscription: Row) -> int:
     """The earliest end of a period among the items."""
-    return min(item["current_period_end"] for item in subscription["items"])
+    ends: list[int] = [item["current_period_end"] for item in subscription["items"]]
+    return min(ends)
 
 
 def renew(space: Space, subscription: Row, *, reason: str = "subscription_cycle", now: bool = False) -> Row:
-    """Begin the next period (at once if *now*, which moves the anchor) and make its invoice, a draft for the first hour."""
+    """Begin the next period, at once if *now*, and make its invoice, which is a draft for an hour."""
     passed = (subscription["items"][0]["current_period_start"], subscription["items"][0]["current_period_end"])
     with space.changing(subscription, UPDATED):
         if now:

@@ -7,8 +7,8 @@ from kuploy_saas_kit.testing.stripe.refusals import invalid, missing_param
 from kuploy_saas_kit.testing.stripe.space import Row, Space
 
 _NO_CONFIGURATION = (
-    "No configuration provided and your {mode} mode default configuration has not been created. Provide a configuration or create "
-    "your default by saving your customer portal settings in {mode} mode at https://dashboard.stripe.com/settings/billing/portal."
+    "No configuration provided and your {mode} mode default configuration has not been created. Provide a "
+    "configuration or create your default by saving your customer portal settings in {mode} mode at https://dashboard.stripe.com/settings/billing/portal."
 )
 
 

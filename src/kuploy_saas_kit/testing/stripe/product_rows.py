@@ -26,7 +26,7 @@ def new_product(space: Space, call: Call) -> Row:
     burnt = space.deleted.get("product", set())
     if id_ in space.table("product") or (id_ in burnt and not space.world.quirks.reuses_deleted_ids):
         raise invalid("Product already exists.", param="id", code="resource_already_exists")
-    blank: Row = {name: None for name in PLAIN}
+    blank: Row = dict.fromkeys(PLAIN)
     row = {
         "id": id_,
         "object": "product",

@@ -1,6 +1,6 @@
 """What Stripe says no with: one exception, and a constructor for each kind of refusal.
 
-The wire knows four values of `error.type` only; who reads an answer tells refusals apart by HTTP status and `error.code`.
+The wire knows only four values of `error.type`; refusals are told apart by HTTP status and `error.code`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ ErrorType = Literal["api_error", "card_error", "idempotency_error", "invalid_req
 class RefusalError(Exception):
     """An answer other than success; `executed` says whether the endpoint had begun, so that a key remembers it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the fields of Stripe's error object
         self,
         status: int,
         message: str,
@@ -78,8 +78,8 @@ def unauthorized(message: str, *, code: str | None = None) -> RefusalError:
 def forbidden(key: str, account: str, permission: str) -> RefusalError:
     """The 403 of a restricted key, which names the permission that it lacks."""
     message = (
-        f"The provided key '{masked(key)}' does not have the required permissions for this endpoint on account '{account}'. "
-        f"Having the '{permission}' permission would allow this request to continue."
+        f"The provided key '{masked(key)}' does not have the required permissions for this endpoint on "
+        f"account '{account}'. Having the '{permission}' permission would allow this request to continue."
     )
     return RefusalError(403, message, code="more_permissions_required")
 

@@ -14,7 +14,7 @@ _MAX_DEPTH = 4
 
 
 class Link(NamedTuple):
-    """Where a path of an object leads: to an id (expandable), an object (always there) or a part (there if asked for)."""
+    """Where a path leads: to an id, to an object that is always there, or to a part that is there if asked for."""
 
     kind: str
     how: str = "id"

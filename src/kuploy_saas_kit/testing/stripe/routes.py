@@ -1,9 +1,11 @@
-"""Every endpoint of the simulated API: verb and path, parameter type, handler, what it answers and which permission it needs."""
+"""Every endpoint of the simulated API: its path, parameters and handler, what it answers, what permission it needs."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 from kuploy_saas_kit.testing.stripe import (
     account,
@@ -22,18 +24,177 @@ from kuploy_saas_kit.testing.stripe import (
 from kuploy_saas_kit.testing.stripe.call import Handler, Lister
 from kuploy_saas_kit.testing.stripe.refusals import RefusalError
 
+VERBS = {
+    "create": ("POST", "", "Create"),
+    "list": ("GET", "", "List"),
+    "retrieve": ("GET", "/{}", "Retrieve"),
+    "update": ("POST", "/{}", "Update"),
+    "delete": ("DELETE", "/{}", "Delete"),
+    "cancel": ("DELETE", "/{}", "Cancel"),
+    "advance": ("POST", "/{}/advance", "Advance"),
+    "expire": ("POST", "/{}/expire", "Expire"),
+    "finalize": ("POST", "/{}/finalize", "FinalizeInvoice"),
+    "pause": ("POST", "/{}/pause", "Pause"),
+    "pay": ("POST", "/{}/pay", "Pay"),
+    "resume": ("POST", "/{}/resume", "Resume"),
+    "void": ("POST", "/{}/void", "VoidInvoice"),
+    "current": ("GET", "", "RetrieveCurrent"),
+}
+"""Each verb: HTTP method, what follows the path of the resource, and what the SDK calls its parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What can be done with one kind of object."""
+
+    path: str
+    kind: str
+    params: str
+    area: str
+    verbs: dict[str, Handler | Lister]
+
+
+RESOURCES = (
+    Resource("/v1/account", "account", "Account", "account", {"current": account.current}),
+    Resource("/v1/accounts", "account", "Account", "account", {"retrieve": account.retrieve}),
+    Resource("/v1/country_specs", "country_spec", "CountrySpec", "country_specs", {"retrieve": account.country_spec}),
+    Resource(
+        "/v1/products",
+        "product",
+        "Product",
+        "products",
+        {
+            "create": products.create,
+            "list": products.list_,
+            "retrieve": products.retrieve,
+            "update": products.update,
+            "delete": products.delete,
+        },
+    ),
+    Resource(
+        "/v1/prices",
+        "price",
+        "Price",
+        "prices",
+        {"create": prices.create, "list": prices.list_, "retrieve": prices.retrieve, "update": prices.update},
+    ),
+    Resource(
+        "/v1/customers",
+        "customer",
+        "Customer",
+        "customers",
+        {
+            "create": customers.create,
+            "list": customers.list_,
+            "retrieve": customers.retrieve,
+            "update": customers.update,
+            "delete": customers.delete,
+        },
+    ),
+    Resource("/v1/payment_methods", "payment_method", "PaymentMethod", "payment_methods", {"retrieve": cards.retrieve}),
+    Resource(
+        "/v1/checkout/sessions",
+        "checkout.session",
+        "checkout.Session",
+        "checkout_sessions",
+        {
+            "create": checkout.create,
+            "list": checkout.list_,
+            "retrieve": checkout.retrieve,
+            "expire": checkout.expire,
+        },
+    ),
+    Resource(
+        "/v1/subscriptions",
+        "subscription",
+        "Subscription",
+        "subscriptions",
+        {
+            "create": subscriptions.create,
+            "list": subscriptions.list_,
+            "retrieve": subscriptions.retrieve,
+            "update": subscriptions.update,
+            "cancel": subscriptions.cancel,
+            "pause": subscriptions.pause,
+            "resume": subscriptions.resume,
+        },
+    ),
+    Resource(
+        "/v1/subscription_items",
+        "subscription_item",
+        "SubscriptionItem",
+        "subscriptions",
+        {"list": subscriptions.list_items},
+    ),
+    Resource(
+        "/v1/invoices",
+        "invoice",
+        "Invoice",
+        "invoices",
+        {
+            "list": invoices.list_,
+            "retrieve": invoices.retrieve,
+            "pay": invoices.pay,
+            "void": invoices.void,
+            "finalize": invoices.finalize,
+        },
+    ),
+    Resource("/v1/invoice_payments", "invoice_payment", "InvoicePayment", "invoices", {"list": invoices.list_payments}),
+    Resource(
+        "/v1/payment_intents",
+        "payment_intent",
+        "PaymentIntent",
+        "payment_intents",
+        {"list": invoices.list_intents, "retrieve": invoices.retrieve_intent},
+    ),
+    Resource(
+        "/v1/billing_portal/sessions",
+        "billing_portal.session",
+        "billing_portal.Session",
+        "billing_portal",
+        {"create": portal.create},
+    ),
+    Resource("/v1/events", "event", "Event", "events", {"list": events.list_, "retrieve": events.retrieve}),
+    Resource(
+        "/v1/webhook_endpoints",
+        "webhook_endpoint",
+        "WebhookEndpoint",
+        "webhook_endpoints",
+        {
+            "create": endpoints.create,
+            "list": endpoints.list_,
+            "retrieve": endpoints.retrieve,
+            "update": endpoints.update,
+            "delete": endpoints.delete,
+        },
+    ),
+    Resource(
+        "/v1/test_helpers/test_clocks",
+        "test_helpers.test_clock",
+        "test_helpers.TestClock",
+        "test_clocks",
+        {
+            "create": clocks.create,
+            "list": clocks.list_,
+            "retrieve": clocks.retrieve,
+            "advance": clocks.advance,
+            "delete": clocks.delete,
+        },
+    ),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One endpoint: a handler that answers one object, or a lister that answers many."""
+    """One endpoint: it has a handler, which answers one object, or a lister, which answers many."""
 
     method: str
     path: str
     params: str
     kind: str
     area: str
-    handler: Handler | None = None
-    lister: Lister | None = None
+    handler: Handler | None
+    lister: Lister | None
 
     @property
     def lists(self) -> bool:
@@ -41,250 +202,18 @@ class Route:
         return self.lister is not None
 
 
-ROUTES = (
-    Route("GET", "/v1/account", "AccountRetrieveCurrentParams", "account", "account", account.current),
-    Route("GET", "/v1/accounts/{}", "AccountRetrieveParams", "account", "account", account.retrieve),
-    Route(
-        "GET",
-        "/v1/country_specs/{}",
-        "CountrySpecRetrieveParams",
-        "country_spec",
-        "country_specs",
-        account.country_spec,
-    ),
-    Route("POST", "/v1/products", "ProductCreateParams", "product", "products", products.create),
-    Route("GET", "/v1/products", "ProductListParams", "product", "products", lister=products.list_),
-    Route("GET", "/v1/products/{}", "ProductRetrieveParams", "product", "products", products.retrieve),
-    Route("POST", "/v1/products/{}", "ProductUpdateParams", "product", "products", products.update),
-    Route("DELETE", "/v1/products/{}", "ProductDeleteParams", "product", "products", products.delete),
-    Route("POST", "/v1/prices", "PriceCreateParams", "price", "prices", prices.create),
-    Route("GET", "/v1/prices", "PriceListParams", "price", "prices", lister=prices.list_),
-    Route("GET", "/v1/prices/{}", "PriceRetrieveParams", "price", "prices", prices.retrieve),
-    Route("POST", "/v1/prices/{}", "PriceUpdateParams", "price", "prices", prices.update),
-    Route("POST", "/v1/customers", "CustomerCreateParams", "customer", "customers", customers.create),
-    Route("GET", "/v1/customers", "CustomerListParams", "customer", "customers", lister=customers.list_),
-    Route("GET", "/v1/customers/{}", "CustomerRetrieveParams", "customer", "customers", customers.retrieve),
-    Route("POST", "/v1/customers/{}", "CustomerUpdateParams", "customer", "customers", customers.update),
-    Route("DELETE", "/v1/customers/{}", "CustomerDeleteParams", "customer", "customers", customers.delete),
-    Route(
-        "GET",
-        "/v1/payment_methods/{}",
-        "PaymentMethodRetrieveParams",
-        "payment_method",
-        "payment_methods",
-        cards.retrieve,
-    ),
-    Route(
-        "POST",
-        "/v1/checkout/sessions",
-        "checkout.SessionCreateParams",
-        "checkout.session",
-        "checkout_sessions",
-        checkout.create,
-    ),
-    Route(
-        "GET",
-        "/v1/checkout/sessions",
-        "checkout.SessionListParams",
-        "checkout.session",
-        "checkout_sessions",
-        lister=checkout.list_,
-    ),
-    Route(
-        "GET",
-        "/v1/checkout/sessions/{}",
-        "checkout.SessionRetrieveParams",
-        "checkout.session",
-        "checkout_sessions",
-        checkout.retrieve,
-    ),
-    Route(
-        "POST",
-        "/v1/checkout/sessions/{}/expire",
-        "checkout.SessionExpireParams",
-        "checkout.session",
-        "checkout_sessions",
-        checkout.expire,
-    ),
-    Route(
-        "POST", "/v1/subscriptions", "SubscriptionCreateParams", "subscription", "subscriptions", subscriptions.create
-    ),
-    Route(
-        "GET",
-        "/v1/subscriptions",
-        "SubscriptionListParams",
-        "subscription",
-        "subscriptions",
-        lister=subscriptions.list_,
-    ),
-    Route(
-        "GET",
-        "/v1/subscriptions/{}",
-        "SubscriptionRetrieveParams",
-        "subscription",
-        "subscriptions",
-        subscriptions.retrieve,
-    ),
-    Route(
-        "POST",
-        "/v1/subscriptions/{}",
-        "SubscriptionUpdateParams",
-        "subscription",
-        "subscriptions",
-        subscriptions.update,
-    ),
-    Route(
-        "DELETE",
-        "/v1/subscriptions/{}",
-        "SubscriptionCancelParams",
-        "subscription",
-        "subscriptions",
-        subscriptions.cancel,
-    ),
-    Route(
-        "POST",
-        "/v1/subscriptions/{}/pause",
-        "SubscriptionPauseParams",
-        "subscription",
-        "subscriptions",
-        subscriptions.pause,
-    ),
-    Route(
-        "POST",
-        "/v1/subscriptions/{}/resume",
-        "SubscriptionResumeParams",
-        "subscription",
-        "subscriptions",
-        subscriptions.resume,
-    ),
-    Route(
-        "GET",
-        "/v1/subscription_items",
-        "SubscriptionItemListParams",
-        "subscription_item",
-        "subscriptions",
-        lister=subscriptions.list_items,
-    ),
-    Route("GET", "/v1/invoices", "InvoiceListParams", "invoice", "invoices", lister=invoices.list_),
-    Route("GET", "/v1/invoices/{}", "InvoiceRetrieveParams", "invoice", "invoices", invoices.retrieve),
-    Route("POST", "/v1/invoices/{}/pay", "InvoicePayParams", "invoice", "invoices", invoices.pay),
-    Route("POST", "/v1/invoices/{}/void", "InvoiceVoidInvoiceParams", "invoice", "invoices", invoices.void),
-    Route("POST", "/v1/invoices/{}/finalize", "InvoiceFinalizeInvoiceParams", "invoice", "invoices", invoices.finalize),
-    Route(
-        "GET",
-        "/v1/invoice_payments",
-        "InvoicePaymentListParams",
-        "invoice_payment",
-        "invoices",
-        lister=invoices.list_payments,
-    ),
-    Route(
-        "GET",
-        "/v1/payment_intents",
-        "PaymentIntentListParams",
-        "payment_intent",
-        "payment_intents",
-        lister=invoices.list_intents,
-    ),
-    Route(
-        "GET",
-        "/v1/payment_intents/{}",
-        "PaymentIntentRetrieveParams",
-        "payment_intent",
-        "payment_intents",
-        invoices.retrieve_intent,
-    ),
-    Route(
-        "POST",
-        "/v1/billing_portal/sessions",
-        "billing_portal.SessionCreateParams",
-        "billing_portal.session",
-        "billing_portal",
-        portal.create,
-    ),
-    Route("GET", "/v1/events", "EventListParams", "event", "events", lister=events.list_),
-    Route("GET", "/v1/events/{}", "EventRetrieveParams", "event", "events", events.retrieve),
-    Route(
-        "POST",
-        "/v1/webhook_endpoints",
-        "WebhookEndpointCreateParams",
-        "webhook_endpoint",
-        "webhook_endpoints",
-        endpoints.create,
-    ),
-    Route(
-        "GET",
-        "/v1/webhook_endpoints",
-        "WebhookEndpointListParams",
-        "webhook_endpoint",
-        "webhook_endpoints",
-        lister=endpoints.list_,
-    ),
-    Route(
-        "GET",
-        "/v1/webhook_endpoints/{}",
-        "WebhookEndpointRetrieveParams",
-        "webhook_endpoint",
-        "webhook_endpoints",
-        endpoints.retrieve,
-    ),
-    Route(
-        "POST",
-        "/v1/webhook_endpoints/{}",
-        "WebhookEndpointUpdateParams",
-        "webhook_endpoint",
-        "webhook_endpoints",
-        endpoints.update,
-    ),
-    Route(
-        "DELETE",
-        "/v1/webhook_endpoints/{}",
-        "WebhookEndpointDeleteParams",
-        "webhook_endpoint",
-        "webhook_endpoints",
-        endpoints.delete,
-    ),
-    Route(
-        "POST",
-        "/v1/test_helpers/test_clocks",
-        "test_helpers.TestClockCreateParams",
-        "test_helpers.test_clock",
-        "test_clocks",
-        clocks.create,
-    ),
-    Route(
-        "GET",
-        "/v1/test_helpers/test_clocks",
-        "test_helpers.TestClockListParams",
-        "test_helpers.test_clock",
-        "test_clocks",
-        lister=clocks.list_,
-    ),
-    Route(
-        "GET",
-        "/v1/test_helpers/test_clocks/{}",
-        "test_helpers.TestClockRetrieveParams",
-        "test_helpers.test_clock",
-        "test_clocks",
-        clocks.retrieve,
-    ),
-    Route(
-        "POST",
-        "/v1/test_helpers/test_clocks/{}/advance",
-        "test_helpers.TestClockAdvanceParams",
-        "test_helpers.test_clock",
-        "test_clocks",
-        clocks.advance,
-    ),
-    Route(
-        "DELETE",
-        "/v1/test_helpers/test_clocks/{}",
-        "test_helpers.TestClockDeleteParams",
-        "test_helpers.test_clock",
-        "test_clocks",
-        clocks.delete,
-    ),
-)
+def _routes(resource: Resource) -> Iterator[Route]:
+    for verb, endpoint in resource.verbs.items():
+        method, rest, params = VERBS[verb]
+        path, params = resource.path + rest, f"{resource.params}{params}Params"
+        if verb == "list":
+            yield Route(method, path, params, resource.kind, resource.area, None, cast("Lister", endpoint))
+        else:
+            yield Route(method, path, params, resource.kind, resource.area, cast("Handler", endpoint), None)
+
+
+ROUTES = tuple(route for resource in RESOURCES for route in _routes(resource))
+"""All endpoints."""
 
 _BY_LENGTH: dict[tuple[str, int], list[tuple[list[str], Route]]] = defaultdict(list)
 for _route in ROUTES:
@@ -295,9 +224,12 @@ for _route in ROUTES:
 def find_route(method: str, path: str) -> tuple[Route, tuple[str, ...]]:
     """The endpoint at *path* and the ids in it, or Stripe's 404."""
     segments = path.split("/")
-    for pattern, route in _BY_LENGTH[method, len(segments)]:
+    for pattern, route in _BY_LENGTH.get((method, len(segments)), []):
         pairs = list(zip(pattern, segments, strict=True))
         if all(want in ("{}", got) for want, got in pairs):
             return route, tuple(got for want, got in pairs if want == "{}")
-    message = f"Unrecognized request URL ({method}: {path}). Please see https://stripe.com/docs or we can help at https://support.stripe.com/."
+    message = (
+        f"Unrecognized request URL ({method}: {path}). Please see https://stripe.com/docs or we can help at "
+        "https://support.stripe.com/."
+    )
     raise RefusalError(404, message)

@@ -1,7 +1,7 @@
 """Requests held against the parameter types of the installed SDK.
 
-stripe-python generates `stripe.params` from Stripe's OpenAPI description, so the TypedDicts there say which parameters an endpoint has,
-which it needs and what each may be. A request that they do not allow is the 400 that Stripe would answer.
+stripe-python generates `stripe.params` from Stripe's OpenAPI description, so the TypedDicts there say which parameters
+an endpoint has, which it needs and what each may be. What they do not allow is the 400 that Stripe would answer.
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ def _emptied(accepts: Accepts, path: str) -> str:
     if accepts.unsets or path in _CLEARABLE:
         return ""
     message = (
-        f"You passed an empty string for '{path}'. We assume empty values are an attempt to unset a parameter; however '{path}' "
-        f"cannot be unset. You should remove '{path}' from your request or supply a non-empty value."
+        f"You passed an empty string for '{path}'. We assume empty values are an attempt to unset a parameter; "
+        f"however '{path}' cannot be unset. You should remove '{path}' from your request or supply a non-empty value."
     )
     raise unacceptable(message, param=path, code="parameter_invalid_empty")
 

@@ -93,7 +93,7 @@ class StripeSimulator:
         self._world.settings = settings
 
     def restrict(self, key: str, permissions: Mapping[str, Access]) -> None:
-        """Let *key* do only what *permissions* say, such as `{"products": "write"}`; the rest is a 403 that names what is missing."""
+        """Let *key* do only this, such as `{"products": "write"}`; the rest is a 403 that names what is missing."""
         self._ring.restrict(key, permissions)
 
     def revoke(self, key: str) -> None:
@@ -130,9 +130,9 @@ class StripeSimulator:
         api_version: str | None = None,
         livemode: bool = False,
     ) -> str:
-        """Have events delivered to *target*, a function `(payload, signature) -> status` or a loopback URL; the endpoint's id.
+        """Have events delivered to *target*, a function `(payload, signature) -> status` or a loopback URL.
 
-        *api_version* gives events the shape of an older version. Events from before are not delivered.
+        *api_version* gives events the shape of an older version. Events from before are not delivered. Returns an id.
         """
         with self._engine.lock:
             url = target if isinstance(target, str) else _HERE
@@ -171,7 +171,7 @@ class StripeSimulator:
     def deliver(self, *, order: Order = None, duplicates: int = 1, drop: Collection[str] = ()) -> list[Delivery]:
         """Deliver what is pending, each event *duplicates* times, but never what *drop* names by id or type.
 
-        What is not answered with 2xx stays pending for the next call, as at Stripe. Events that come to be meanwhile wait too.
+        What is not answered with 2xx stays pending for the next call, as at Stripe; so do events that follow from it.
         An exception of a receiver in this process passes through, and its event stays pending.
         """
         with self._engine.lock:
@@ -269,8 +269,8 @@ class StripeSimulator:
     def advance(self, step: timedelta = timedelta()) -> None:
         """Let *step* pass and do all that falls due: renewals, retries, trial ends, expiries.
 
-        A clock that can be advanced is, and so moves for all who share it; otherwise only this simulator gets ahead of it,
-        and what it signs still bears the clock's own time.
+        A clock that can be advanced is, and so moves for all who share it; otherwise only this simulator gets ahead
+        of it, and what it signs still bears the clock's own time.
         """
         with self._engine.lock:
             clock = self._world.clock

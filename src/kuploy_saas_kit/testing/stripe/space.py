@@ -1,4 +1,4 @@
-"""The objects of one account in one mode: rows as Stripe's own JSON, the events they gave, and the time they live in."""
+"""The objects of one account in one mode: rows as Stripe's own JSON, their events, and the time they live in."""
 
 from __future__ import annotations
 

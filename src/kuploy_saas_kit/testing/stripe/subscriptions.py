@@ -6,7 +6,7 @@ from typing import Any
 
 from kuploy_saas_kit.testing.stripe import machine
 from kuploy_saas_kit.testing.stripe.call import Call
-from kuploy_saas_kit.testing.stripe.cards import Outcome, attachable, attached, card_of, outcome_of
+from kuploy_saas_kit.testing.stripe.cards import Outcome, attachable, attached, card_of, number_of, outcome_of
 from kuploy_saas_kit.testing.stripe.checkout import require_sellable
 from kuploy_saas_kit.testing.stripe.listing import matches
 from kuploy_saas_kit.testing.stripe.refusals import card_declined, invalid, missing_param, no_such
@@ -71,26 +71,23 @@ def _require_payable(
 ) -> None:
     free = trial_end is not None or not any(space.table("price")[price]["unit_amount"] for price, _ in items)
     behavior = call.get("payment_behavior", "allow_incomplete")
-    if free or behavior == "default_incomplete" or call.get("collection_method") == "send_invoice":
+    if free or behavior == "default_incomplete":
         return
-    if call.get("default_payment_method") is None and customer["invoice_settings"]["default_payment_method"] is None:
-        message = "This customer has no attached payment source or default payment method. Please consider adding a default payment method."
+    method = call.get("default_payment_method") or customer["invoice_settings"]["default_payment_method"]
+    if method is None:
+        message = (
+            "This customer has no attached payment source or default payment method. "
+            "Please consider adding a default payment method."
+        )
         raise invalid(message, code="resource_missing")
-    card = space.cards.get(call.get("default_payment_method") or customer["invoice_settings"]["default_payment_method"])
-    if behavior == "error_if_incomplete" and card is not None and outcome_of(card) is not Outcome.PAID:
+    if behavior == "error_if_incomplete" and outcome_of(number_of(space, method)) is not Outcome.PAID:
         raise card_declined()
 
 
 def _collect_first(space: Space, call: Call, row: Row) -> None:
     invoice = space.table("invoice")[row["latest_invoice"]]
-    if row["collection_method"] == "send_invoice":
-        with space.changing(row, machine.UPDATED):
-            row["status"] = "active"
-    elif (
-        invoice["status"] == "open"
-        and call.get("payment_behavior") != "default_incomplete"
-        and card_of(space, row) is not None
-    ):
+    waits = call.get("payment_behavior") == "default_incomplete" or card_of(space, row) is None
+    if invoice["status"] == "open" and not waits:
         machine.collect(space, row, invoice)
 
 

@@ -1,15 +1,27 @@
-"""Where the simulator ends: parameters that Stripe takes and that would change what happens, but that nothing here acts on."""
+"""Where the simulator ends: parameters that Stripe takes and that nothing here acts on."""
 
 from __future__ import annotations
 
 from kuploy_saas_kit.testing.stripe.space import Row
 
 _PARAMS = frozenset(
-    """
-    add_invoice_items application_fee_percent backdate_start_date billing_cycle_anchor_config billing_schedules billing_thresholds
-    discounts forgive invoice_creation optional_items pending_invoice_item_interval shipping_options source tax_id_data transfer_data
-    transfer_group
-    """.split()
+    (
+        "add_invoice_items",
+        "application_fee_percent",
+        "backdate_start_date",
+        "billing_cycle_anchor_config",
+        "billing_schedules",
+        "billing_thresholds",
+        "discounts",
+        "forgive",
+        "invoice_creation",
+        "optional_items",
+        "pending_invoice_item_interval",
+        "shipping_options",
+        "source",
+        "tax_id_data",
+        "transfer_data",
+    )
 )
 
 
