@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
@@ -72,6 +72,7 @@ class _MemoryRows:
         return cast("_R | None", self.rows[kind].get(key))
 
     def find(self, kind: type[_R], **lookups: str) -> tuple[_R, ...]:
+        _check_lookups(kind, lookups)
         kept = (row for _, row in sorted(self.rows[kind].items()))
         found = [row for row in kept if all(getattr(row, name) == value for name, value in lookups.items())]
         return cast("tuple[_R, ...]", tuple(found))
@@ -133,9 +134,7 @@ class _SqliteRows:
         return found[0] if found else None
 
     def find(self, kind: type[_R], **lookups: str) -> tuple[_R, ...]:
-        unknown = lookups.keys() - {*kind.KEY, *kind.LOOKUPS}
-        if unknown:
-            raise TypeError(f"{kind.__name__} is not looked up by {', '.join(sorted(unknown))}")
+        _check_lookups(kind, lookups)
         where = " AND ".join(f"{name} = ?" for name in lookups) or "1"
         query = f"SELECT row FROM {_table(kind)} WHERE {where} ORDER BY {', '.join(kind.KEY)}"  # noqa: S608 - our names
         return tuple(load_row(kind, row) for (row,) in self._connection.execute(query, tuple(lookups.values())))
@@ -150,6 +149,12 @@ class _SqliteRows:
     def drop(self, row: Row) -> None:
         where = " AND ".join(f"{name} = ?" for name in row.KEY)
         self._connection.execute(f"DELETE FROM {_table(type(row))} WHERE {where}", _key_of(row))  # noqa: S608 - our names
+
+
+def _check_lookups(kind: type[Row], lookups: Iterable[str]) -> None:
+    unknown = set(lookups) - {*kind.KEY, *kind.LOOKUPS}
+    if unknown:
+        raise TypeError(f"{kind.__name__} is not looked up by {', '.join(sorted(unknown))}")
 
 
 def _key_of(row: Row) -> tuple[str, ...]:
