@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ from kuploy_saas_kit.license.refresher import Refresher
 from kuploy_saas_kit.license.snapshot import LicenseSnapshot
 from kuploy_saas_kit.model.plan import Plan, PlanCatalog
 from kuploy_saas_kit.model.product import LimitKind, ProductSchema
-from kuploy_saas_kit.model.status import Operation
+from kuploy_saas_kit.model.status import LicenseStatus, Operation
 from kuploy_saas_kit.plans.aio import AsyncGate
 from kuploy_saas_kit.plans.ceiling import CeilingViolation, ceiling_violations, require_within_ceiling
 from kuploy_saas_kit.plans.gate import Gate
@@ -165,7 +166,7 @@ class SaasKit:
         self.license = LicenseClient(self.config.license, self._license_store, usage=source, clock=clock)
         source.license = self.license
         self.gate = Gate(
-            license=self.license, plans=store, subscriptions=store, usage=self._usage, policy=policy, clock=clock
+            license=_Awake(self), plans=store, subscriptions=store, usage=self._usage, policy=policy, clock=clock
         )
         self._refresher = Refresher(self._tick, name="kuploy-saas-kit")
         self._running = threading.RLock()
@@ -196,6 +197,18 @@ class SaasKit:
         """
         self._prepare_store()
         self.license.load()
+        if self.license.snapshot().status is LicenseStatus.PENDING:
+            self.license.sync()
+        self._keep_up()
+
+    def wake(self) -> None:
+        """Start the background work again in the child of a fork, if it ran in the parent. Questions do so too."""
+        if self._refresher.is_orphaned:
+            self._refresher.is_orphaned = False
+            self._running = threading.RLock()
+            self._keep_up()
+
+    def _keep_up(self) -> None:
         self.gate.begin_keeping(self._stored_catalog())
         self._refresher.start()
 
@@ -244,7 +257,7 @@ class SaasKit:
         """Carries plans to Stripe; `BillingDisabledError` where the kit was made without a source of keys."""
         from kuploy_saas_kit.stripe_provision import StripeProvisioner  # noqa: PLC0415 - hosts without Stripe lack it
 
-        return StripeProvisioner(self._gateway, self._store, namespace=self._namespace)
+        return StripeProvisioner(self.gateway, self._store, namespace=self.namespace)
 
     @cached_property
     def webhooks(self) -> StripeWebhooks:
@@ -252,7 +265,7 @@ class SaasKit:
         from kuploy_saas_kit.stripe_provision import StripeWebhooks  # noqa: PLC0415 - hosts without Stripe lack it
 
         webhooks = StripeWebhooks(
-            self._gateway, self._store, secrets=self._webhook_secrets, namespace=self._namespace, clock=self._clock
+            self.gateway, self._store, secrets=self._webhook_secrets, namespace=self.namespace, clock=self._clock
         )
         webhooks.add_listener(lambda notice: self._org_changed(notice.row.org_id))
         return webhooks
@@ -262,7 +275,7 @@ class SaasKit:
         """Sells plans to orgs."""
         from kuploy_saas_kit.stripe_provision import Checkout  # noqa: PLC0415 - hosts without Stripe lack it
 
-        return Checkout(self._gateway, self._store, self.license, namespace=self._namespace)
+        return Checkout(self.gateway, self._store, self.license, namespace=self.namespace)
 
     def save_plan(self, plan: Plan, *, actor: str, expected_version: int) -> PlanSave:
         """Save a plan of an operator-owned catalog: checked against the license, stored, carried to Stripe.
@@ -391,13 +404,19 @@ class SaasKit:
             self.gate.forget(org_id)
 
     @cached_property
-    def _namespace(self) -> str:
+    def namespace(self) -> str:
+        """What tells this instance's objects at Stripe from those of another in the same account."""
         from kuploy_saas_kit.stripe_provision import namespace_for  # noqa: PLC0415 - hosts without Stripe lack it
 
-        return self.config.namespace or namespace_for(self.license.instance_id)
+        if self.config.namespace is not None:
+            return self.config.namespace
+        with storage_errors("keep the instance's id"):
+            candidate = self.config.license.instance_id or f"inst_{secrets.token_hex(16)}"
+            return namespace_for(self._license_store.ensure_instance_id(candidate))
 
     @cached_property
-    def _gateway(self) -> Any:
+    def gateway(self) -> StripeGateway:
+        """Stripe, with the current keys; `BillingDisabledError` where the kit was made without a source of keys."""
         from kuploy_saas_kit.stripe_provision import StripeGateway  # noqa: PLC0415 - hosts without Stripe lack it
 
         if self._keys is None:
@@ -407,6 +426,17 @@ class SaasKit:
     def _webhook_secrets(self) -> tuple[str, ...]:
         keys = None if self._keys is None else self._keys()
         return () if keys is None else keys.webhook_secrets
+
+
+class _Awake:
+    """The license, for gates: being asked in the child of a fork starts the background work again there."""
+
+    def __init__(self, kit: SaasKit) -> None:
+        self._kit = kit
+
+    def snapshot(self) -> LicenseSnapshot:
+        self._kit.wake()
+        return self._kit.license.snapshot()
 
 
 class _CountedUsage:
@@ -441,11 +471,11 @@ def keys_from_env(environ: Mapping[str, str] | None = None) -> StripeKeys | None
         return None
     from kuploy_saas_kit.stripe_provision import StripeKeys  # noqa: PLC0415 - hosts without Stripe lack it
 
-    secrets = (part.strip() for part in found.get("STRIPE_WEBHOOK_SECRET", "").split(","))
+    signing = (part.strip() for part in found.get("STRIPE_WEBHOOK_SECRET", "").split(","))
     return StripeKeys(
         secret=secret,
         publishable=found.get("STRIPE_PUBLISHABLE_KEY", "").strip() or None,
-        webhook_secrets=tuple(part for part in secrets if part),
+        webhook_secrets=tuple(part for part in signing if part),
     )
 
 

@@ -108,6 +108,11 @@ class SqlStore(AllVerbs):
     def __repr__(self) -> str:
         return f"SqlStore({self._engine.url.render_as_string(hide_password=True)!r})"
 
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the database is this host's own file, which `SaasKit` migrates by itself."""
+        return self._engine.dialect.name == "sqlite"
+
     def migrate(self) -> None:
         """Make the tables that are missing. It may run at each start, and in several processes at once."""
         with self._writing() as connection:

@@ -1,0 +1,86 @@
+"""Where the demo's money is made: Stripe's simulator on loopback, or Stripe's own test mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final, Protocol
+
+from kuploy_saas_kit.stripe_provision import CheckoutSession, StripeGateway, StripeKeys
+from kuploy_saas_kit.stripe_provision.ports import RemotePrice, RemoteProduct
+from kuploy_saas_kit.testing.clock import ManualClock
+from kuploy_saas_kit.testing.stripe import StripeSimulator
+
+SIMULATED_KEY: Final = "sk_test_demo"
+GOOD_CARD: Final = "4242424242424242"
+
+
+class Shop(Protocol):
+    """Stripe as the story needs it, beside what the kit itself does there."""
+
+    name: str
+    clock: ManualClock
+
+    @property
+    def base_url(self) -> str | None:
+        """Where the kit finds Stripe; None for Stripe itself."""
+
+    def keys(self, webhook_secret: str) -> StripeKeys:
+        """What the operator enters on the billing page."""
+
+    def open(self) -> AbstractContextManager[None]:
+        """Be there until the block ends."""
+
+    def listen(self, url: str, secret: str) -> None:
+        """Send events to *url*."""
+
+    def pay(self, session: CheckoutSession, org: Mapping[str, str]) -> None:
+        """Pay as the buyer would; *org* is the metadata that the session's subscription gets."""
+
+    def deliver(self) -> list[int | None] | None:
+        """Deliver all events, twice and in reverse, and say how each was answered; None where Stripe cannot."""
+
+    def calls(self) -> int | None:
+        """Requests so far; None where they cannot be counted."""
+
+
+class SimulatedShop:
+    """The simulator on loopback."""
+
+    name = "the Stripe simulator"
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self._stripe = StripeSimulator(clock=clock)
+        self._url: str | None = None
+
+    @property
+    def base_url(self) -> str | None:
+        return self._url
+
+    def keys(self, webhook_secret: str) -> StripeKeys:
+        return StripeKeys(secret=SIMULATED_KEY, publishable="pk_test_demo", webhook_secrets=(webhook_secret,))
+
+    @contextmanager
+    def open(self) -> Iterator[None]:
+        with self._stripe.serve() as url:
+            self._url = url
+            yield
+
+    def listen(self, url: str, secret: str) -> None:
+        self._stripe.endpoint(url, secret=secret)
+
+    def pay(self, session: CheckoutSession, org: Mapping[str, str]) -> None:
+        self._stripe.pay(session.id, card=GOOD_CARD)
+
+    def deliver(self) -> list[int | None] | None:
+        return [delivery.status for delivery in self._stripe.deliver(order="reversed", duplicates=2)]
+
+    def calls(self) -> int | None:
+        return len(self._stripe.requests)
+
+
+def products_and_prices(gateway: StripeGateway, prefix: str) -> tuple[list[RemoteProduct], list[RemotePrice]]:
+    """What is on sale at Stripe under the instance's namespace."""
+    products = [product for product in gateway.owned_products(prefix) if product.active]
+    return products, [price for product in products for price in gateway.prices_of(product.id)]
