@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from kuploy_saas_kit.errors import CatalogError, InvalidValueError
-from kuploy_saas_kit.model.features import AllFeatures
 from kuploy_saas_kit.model.limits import MAX_LIMIT, Unlimited
 from kuploy_saas_kit.model.plan import INTERNAL_SLUG, Plan, PlanCatalog
 from kuploy_saas_kit.plans.ports import Claim, CounterKey, MeterEntry
@@ -110,11 +109,9 @@ def plan_update(stored: Mapping[str, Plan], plan: Plan) -> PlansUpdate:
 
 
 def check_storable(plan: Plan) -> None:
-    """Refuse what a row of plans cannot say: the kit's own plan, all features, limits without an end."""
+    """Refuse the kit's own plan: it is no row."""
     if plan.slug == INTERNAL_SLUG:
         raise CatalogError(f"the plan {INTERNAL_SLUG!r} comes with the kit and is never stored")
-    if isinstance(plan.features, AllFeatures) or plan.limits.default != 0:
-        raise CatalogError(f"the plan {plan.slug!r} must name its features and limits one by one to be stored")
 
 
 def replace_flags(plan: Plan, *, is_default: bool, is_active: bool) -> Plan:

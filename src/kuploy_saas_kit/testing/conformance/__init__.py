@@ -1,0 +1,69 @@
+"""What every store of the kit must do, as pytest classes: subclass those of the ports that your store implements.
+
+    class TestMyUsage(UsageStoreTests):
+        @pytest.fixture
+        def store(self, clock):
+            return MyStore(clock=clock)
+
+`store` gives a new, empty store for each test. `clock` is a `ManualClock`: a store takes expiry and leases from it in
+place of its server's clock. Everything else comes with the classes.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from kuploy_saas_kit.testing.conformance.billing import (
+        CustomerStoreTests,
+        ProvisioningStoreTests,
+        SubscriptionStoreTests,
+    )
+    from kuploy_saas_kit.testing.conformance.license import IdentityStoreTests, LeaseStoreTests, LicenseStoreTests
+    from kuploy_saas_kit.testing.conformance.plans import ChangeFeedTests, PlanStoreTests, StandingStoreTests
+    from kuploy_saas_kit.testing.conformance.usage import (
+        AnnouncementStoreTests,
+        HoldingStoreTests,
+        MeterStoreTests,
+        UsageStoreTests,
+    )
+
+__all__ = [
+    "AnnouncementStoreTests",
+    "ChangeFeedTests",
+    "CustomerStoreTests",
+    "HoldingStoreTests",
+    "IdentityStoreTests",
+    "LeaseStoreTests",
+    "LicenseStoreTests",
+    "MeterStoreTests",
+    "PlanStoreTests",
+    "ProvisioningStoreTests",
+    "StandingStoreTests",
+    "SubscriptionStoreTests",
+    "UsageStoreTests",
+]
+
+_MODULES: Final = {
+    "billing": ("CustomerStoreTests", "ProvisioningStoreTests", "SubscriptionStoreTests"),
+    "license": ("IdentityStoreTests", "LeaseStoreTests", "LicenseStoreTests"),
+    "plans": ("ChangeFeedTests", "PlanStoreTests", "StandingStoreTests"),
+    "usage": ("AnnouncementStoreTests", "HoldingStoreTests", "MeterStoreTests", "UsageStoreTests"),
+}
+_HOMES: Final = {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
+
+# A failed assertion then shows its values, as it does in a test file.
+pytest.register_assert_rewrite(*sorted(set(_HOMES.values())))
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,275 @@
+"""What was provisioned at Stripe, subscriptions and customers."""
+# ruff: noqa: S101 - asserting that values are right is what these methods are for
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Protocol
+
+import pytest
+
+from kuploy_saas_kit.model.subscription import OrgSubscription, StripeSpace
+from kuploy_saas_kit.plans.ports import ChangeFeed, StandingStore
+from kuploy_saas_kit.stripe_provision.ports import (
+    CustomerStore,
+    MadePrice,
+    PriceMapping,
+    ProvisioningStore,
+    PutOutcome,
+    StoredSubscription,
+    SubscriptionChange,
+    SubscriptionStore,
+)
+from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, WORKERS, StoreTests, race
+
+TEST_MODE, LIVE = StripeSpace("acct_1", livemode=False), StripeSpace("acct_1", livemode=True)
+ELSEWHERE = StripeSpace("acct_2", livemode=False)
+
+
+def mapping(slug: str = "pro", price_id: str = "price_1") -> PriceMapping:
+    """Which objects sell a plan."""
+    return PriceMapping(slug=slug, product_id=f"prod_{slug}", price_id=price_id, fingerprint="f1", revision=3)
+
+
+def made(slug: str = "pro", price_id: str = "price_1") -> MadePrice:
+    """A price that was made for a plan."""
+    return MadePrice(price_id=price_id, slug=slug, product_id=f"prod_{slug}", lookup_key=f"{slug}:f1")
+
+
+class ProvisioningStoreTests(StoreTests):
+    """What a `ProvisioningStore` must do."""
+
+    def test_nothing_was_provisioned(self, store: ProvisioningStore) -> None:
+        """An empty store knows no mapping, no price and no fingerprint."""
+        assert dict(store.load_mappings(TEST_MODE)) == {}
+        assert store.plan_of_price(TEST_MODE, "price_1") is None
+        assert store.load_fingerprint(TEST_MODE) is None
+        store.drop_mapping(TEST_MODE, "pro")
+
+    def test_a_new_price_takes_over(self, store: ProvisioningStore) -> None:
+        """A plan is sold by its newest price, and older ones still tell which plan their subscribers are on."""
+        store.put_mapping(TEST_MODE, mapping(), made())
+        store.put_mapping(TEST_MODE, mapping(price_id="price_2"), made(price_id="price_2"))
+        store.put_mapping(TEST_MODE, mapping("business", "price_3"), made("business", "price_3"))
+        assert store.load_mappings(TEST_MODE) == {
+            "pro": mapping(price_id="price_2"),
+            "business": mapping("business", "price_3"),
+        }
+        assert [store.plan_of_price(TEST_MODE, f"price_{n}") for n in (1, 2, 3)] == ["pro", "pro", "business"]
+
+    def test_a_plan_that_is_not_sold_any_more(self, store: ProvisioningStore) -> None:
+        """Its mapping goes and its prices stay."""
+        store.put_mapping(TEST_MODE, mapping(), made())
+        store.drop_mapping(TEST_MODE, "pro")
+        assert dict(store.load_mappings(TEST_MODE)) == {}
+        assert store.plan_of_price(TEST_MODE, "price_1") == "pro"
+
+    def test_the_same_again(self, store: ProvisioningStore) -> None:
+        """Writing what is there changes nothing."""
+        for _ in range(2):
+            store.put_mapping(TEST_MODE, mapping(), made())
+        assert store.load_mappings(TEST_MODE) == {"pro": mapping()}
+
+    def test_the_fingerprint(self, store: ProvisioningStore) -> None:
+        """What was provisioned completely is remembered, replaced and forgotten."""
+        for fingerprint in ("a", "b", None, "c"):
+            store.save_fingerprint(TEST_MODE, fingerprint)
+            assert store.load_fingerprint(TEST_MODE) == fingerprint
+
+    @pytest.mark.parametrize("space", [LIVE, ELSEWHERE])
+    def test_no_space_sees_another(self, store: ProvisioningStore, space: StripeSpace) -> None:
+        """Test mode, live mode and other accounts share nothing, however often keys are swapped."""
+        store.put_mapping(TEST_MODE, mapping(), made())
+        store.save_fingerprint(TEST_MODE, "a")
+        assert dict(store.load_mappings(space)) == {}
+        assert store.plan_of_price(space, "price_1") is None
+        assert store.load_fingerprint(space) is None
+        store.put_mapping(space, mapping(price_id="price_9"), made(price_id="price_9"))
+        store.drop_mapping(space, "pro")
+        store.save_fingerprint(space, None)
+        assert store.load_mappings(TEST_MODE) == {"pro": mapping()}
+        assert store.load_fingerprint(TEST_MODE) == "a"
+
+
+ROW = OrgSubscription(
+    subscription_id="sub_1",
+    space=TEST_MODE,
+    org_id="acme",
+    customer_id="cus_1",
+    plan="pro",
+    price_id="price_1",
+    status="active",
+    known_status="active",
+    created=NOW,
+    period_start=NOW,
+    period_end=NOW + 1000 * MINUTE,
+)
+
+
+class BillingStore(SubscriptionStore, StandingStore, ChangeFeed, Protocol):
+    """A store of subscriptions whose writes change standings."""
+
+
+class SubscriptionStoreTests(StoreTests):
+    """What a `SubscriptionStore` must do; the store is a `StandingStore` and a `ChangeFeed` too."""
+
+    def test_an_empty_store(self, store: BillingStore) -> None:
+        """Without a row the version is 0."""
+        assert store.load_subscription("sub_1") == StoredSubscription(None, 0)
+        assert not store.has_event("evt_1")
+        assert list(store.subscriptions_of("acme")) == []
+
+    def test_a_row_comes_back_as_it_went(self, store: BillingStore) -> None:
+        """All columns survive, also those that are empty."""
+        full = replace(ROW, cancel_at=NOW, past_due_since=NOW - MINUTE, status="odd", known_status="past_due")
+        for version, row in enumerate((ROW, full, replace(full, org_id=None, plan=None, price_id=None))):
+            put = store.put_subscription(row, expected_version=version)
+            assert put.outcome is PutOutcome.SAVED
+            assert store.load_subscription("sub_1") == StoredSubscription(row, version + 1)
+
+    def test_compare_and_swap(self, store: BillingStore) -> None:
+        """A write with another version than the stored one changes nothing and says what stands there."""
+        store.put_subscription(ROW, expected_version=0)
+        cancelled = replace(ROW, status="canceled", known_status="canceled")
+        for wrong in (0, 2):
+            put = store.put_subscription(cancelled, expected_version=wrong, event_id="evt_1")
+            assert (put.outcome, put.previous) == (PutOutcome.CONFLICT, ROW)
+        assert store.load_subscription("sub_1") == StoredSubscription(ROW, 1)
+        assert not store.has_event("evt_1")
+        put = store.put_subscription(cancelled, expected_version=1, event_id="evt_1")
+        assert (put.outcome, put.previous) == (PutOutcome.SAVED, ROW)
+
+    def test_a_row_for_a_version_that_is_not_there(self, store: BillingStore) -> None:
+        """Without a row only version 0 is right."""
+        assert store.put_subscription(ROW, expected_version=1).outcome is PutOutcome.CONFLICT
+        assert store.load_subscription("sub_1") == StoredSubscription(None, 0)
+
+    def test_an_event_is_handled_once(self, store: BillingStore) -> None:
+        """An event that was handled writes nothing, whatever comes with it."""
+        store.put_subscription(ROW, expected_version=0, event_id="evt_1")
+        assert store.has_event("evt_1")
+        other = replace(ROW, status="canceled", known_status="canceled")
+        put = store.put_subscription(other, expected_version=1, event_id="evt_1")
+        assert (put.outcome, put.previous) == (PutOutcome.DUPLICATE, ROW)
+        assert store.load_subscription("sub_1") == StoredSubscription(ROW, 1)
+
+    def test_an_equal_row(self, store: BillingStore) -> None:
+        """It keeps its version, tells nobody, and its event is handled all the same."""
+        store.put_subscription(ROW, expected_version=0)
+        before, cursor = store.standing("acme"), store.changes(None).cursor
+        changes: list[SubscriptionChange] = []
+        put = store.put_subscription(
+            ROW, expected_version=1, event_id="evt_2", on_change=lambda change, _: changes.append(change)
+        )
+        assert put.outcome is PutOutcome.SAVED
+        assert store.load_subscription("sub_1").version == 1
+        assert store.has_event("evt_2")
+        assert changes == []
+        assert store.standing("acme") == before
+        assert store.changes(cursor).org_ids == frozenset()
+
+    def test_a_change_raises_the_standing(self, store: BillingStore) -> None:
+        """The org's standing shows the new row with a higher version, and the feed names the org."""
+        cursor = store.changes(None).cursor
+        store.put_subscription(ROW, expected_version=0)
+        first = store.standing("acme")
+        assert first.subscription == ROW
+        past_due = replace(ROW, status="past_due", known_status="past_due")
+        store.put_subscription(past_due, expected_version=1)
+        second = store.standing("acme")
+        assert second.subscription == past_due
+        assert second.version > first.version > 0
+        assert store.changes(cursor).org_ids == frozenset({"acme"})
+
+    def test_a_row_that_moves_to_another_org(self, store: BillingStore) -> None:
+        """Both orgs change: the one that loses it and the one that gets it."""
+        store.put_subscription(ROW, expected_version=0)
+        cursor = store.changes(None).cursor
+        store.put_subscription(replace(ROW, org_id="umbrella"), expected_version=1)
+        assert store.standing("acme").subscription is None
+        assert store.standing("umbrella").subscription is not None
+        assert store.changes(cursor).org_ids == frozenset({"acme", "umbrella"})
+
+    def test_the_subscription_that_counts(self, store: BillingStore) -> None:
+        """Of several the one with the best access is the org's, whichever came last; all of them can be listed."""
+        old = replace(ROW, subscription_id="sub_0", created=NOW - MINUTE)
+        ended = replace(ROW, subscription_id="sub_2", created=NOW + MINUTE, status="canceled", known_status="canceled")
+        for row in (ended, ROW, old):
+            store.put_subscription(row, expected_version=0)
+        assert store.standing("acme").subscription == ROW
+        assert list(store.subscriptions_of("acme")) == [old, ROW, ended]
+        assert list(store.subscriptions_of("umbrella")) == []
+
+    def test_rows_that_belong_to_nobody_yet(self, store: BillingStore) -> None:
+        """Rows of one space whose org or plan is not known are listed."""
+        lost = replace(ROW, subscription_id="sub_2", org_id=None)
+        unpriced = replace(ROW, subscription_id="sub_3", plan=None)
+        for row in (ROW, lost, unpriced, replace(lost, subscription_id="sub_4", space=LIVE)):
+            store.put_subscription(row, expected_version=0)
+        assert list(store.unmatched_subscriptions(TEST_MODE)) == [lost, unpriced]
+
+    def test_the_callback_is_part_of_the_write(self, store: BillingStore) -> None:
+        """It is told what was written in place of what; what it raises undoes everything."""
+        seen: list[SubscriptionChange] = []
+        store.put_subscription(ROW, expected_version=0, on_change=lambda change, _: seen.append(change))
+        assert seen == [SubscriptionChange(None, ROW)]
+        standing, cursor = store.standing("acme"), store.changes(None).cursor
+        cancelled = replace(ROW, status="canceled", known_status="canceled")
+        with pytest.raises(ZeroDivisionError):
+            store.put_subscription(cancelled, expected_version=1, event_id="evt_1", on_change=_fail)
+        with pytest.raises(ZeroDivisionError):
+            store.put_subscription(replace(ROW, subscription_id="sub_2"), expected_version=0, on_change=_fail)
+        assert store.load_subscription("sub_1") == StoredSubscription(ROW, 1)
+        assert store.load_subscription("sub_2") == StoredSubscription(None, 0)
+        assert not store.has_event("evt_1")
+        assert store.standing("acme") == standing
+        assert store.changes(cursor).org_ids == frozenset()
+
+    def test_threads_write_once(self, store: BillingStore) -> None:
+        """Of many first writes one is saved; so of many writes with the same version, and of one event."""
+        first = race(lambda worker: store.put_subscription(replace(ROW, price_id=str(worker)), expected_version=0))
+        assert [put.outcome for put in first].count(PutOutcome.SAVED) == 1
+        second = race(lambda worker: store.put_subscription(replace(ROW, plan=str(worker)), expected_version=1))
+        assert [put.outcome for put in second].count(PutOutcome.SAVED) == 1
+        assert store.load_subscription("sub_1").version == 2
+        assert store.standing("acme").version == 2
+
+    def test_threads_handle_an_event_once(self, store: BillingStore) -> None:
+        """One event that is delivered several times at once is saved once, also for rows of its own."""
+        puts = race(
+            lambda worker: store.put_subscription(
+                replace(ROW, subscription_id=f"sub_{worker}"), expected_version=0, event_id="evt_1"
+            )
+        )
+        outcomes = [put.outcome for put in puts]
+        assert outcomes.count(PutOutcome.SAVED) == 1
+        assert outcomes.count(PutOutcome.DUPLICATE) == WORKERS - 1
+        assert len(store.subscriptions_of("acme")) == 1
+
+
+def _fail(change: SubscriptionChange, _: Any) -> None:
+    raise ZeroDivisionError(change.after.subscription_id)
+
+
+class CustomerStoreTests(StoreTests):
+    """What a `CustomerStore` must do."""
+
+    def test_one_customer_for_each_space(self, store: CustomerStore) -> None:
+        """The first customer id becomes the org's in that space; another space has its own."""
+        assert store.customer_of(TEST_MODE, "acme") is None
+        assert store.keep_customer(TEST_MODE, "acme", "cus_1") == "cus_1"
+        assert store.keep_customer(TEST_MODE, "acme", "cus_2") == "cus_1"
+        assert store.customer_of(TEST_MODE, "acme") == "cus_1"
+        assert store.customer_of(LIVE, "acme") is None
+        assert store.keep_customer(LIVE, "acme", "cus_9") == "cus_9"
+
+    def test_the_org_of_a_customer(self, store: CustomerStore) -> None:
+        """A customer is known in its own space and nowhere else."""
+        store.keep_customer(TEST_MODE, "acme", "cus_1")
+        assert store.org_of_customer(TEST_MODE, "cus_1") == "acme"
+        assert store.org_of_customer(LIVE, "cus_1") is None
+        assert store.org_of_customer(TEST_MODE, "cus_2") is None
+
+    def test_threads_agree(self, store: CustomerStore) -> None:
+        """Of many that keep a customer at the same moment all are told the same one."""
+        assert len(set(race(lambda worker: store.keep_customer(TEST_MODE, "acme", f"cus_{worker}")))) == 1

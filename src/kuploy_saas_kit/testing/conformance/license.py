@@ -1,0 +1,144 @@
+"""The license, the instance's identity, and leases."""
+# ruff: noqa: S101 - asserting is what these methods are for
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from kuploy_saas_kit.license.ports import ClaimRecord, IdentityStore, LeaseStore, LicenseRecord, LicenseStore
+from kuploy_saas_kit.testing.clock import ManualClock
+from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, WORKERS, StoreTests, race
+
+RECORD: Final = LicenseRecord(
+    body=b"eyJhbGciOiJFZDI1NTE5In0.\x00\xff", trust="pinned", epoch=2, revision=40, received_at=NOW, mark=NOW
+)
+
+
+class LicenseStoreTests(StoreTests):
+    """What a `LicenseStore` must do."""
+
+    def test_an_empty_store(self, store: LicenseStore) -> None:
+        """Before the first answer of the hub there is no license, and no mark to move."""
+        store.save_mark(NOW)
+        assert store.load_license() is None
+
+    def test_bytes_come_back_as_they_came(self, store: LicenseStore) -> None:
+        """The answer's bytes are kept to the last bit, with all that is known of them."""
+        assert store.save_license(RECORD).saved
+        assert store.load_license() == RECORD
+
+    def test_only_a_newer_license_is_saved(self, store: LicenseStore) -> None:
+        """(epoch, revision) only rises: the same or an older answer changes nothing."""
+        store.save_license(RECORD)
+        for epoch, revision in ((2, 40), (2, 39), (1, 99)):
+            older = replace(RECORD, body=b"other", epoch=epoch, revision=revision)
+            assert not store.save_license(older).saved
+        assert store.load_license() == RECORD
+        for epoch, revision in ((2, 41), (3, 1)):
+            newer = replace(RECORD, body=b"newer", epoch=epoch, revision=revision)
+            assert store.save_license(newer).saved
+            assert store.load_license() == newer
+
+    def test_the_mark_moves_forward(self, store: LicenseStore) -> None:
+        """The time mark is moved without touching the license, and never back."""
+        store.save_license(RECORD)
+        store.save_mark(NOW + MINUTE)
+        store.save_mark(NOW)
+        assert store.load_license() == replace(RECORD, mark=NOW + MINUTE)
+
+    def test_a_newer_license_sets_the_mark(self, store: LicenseStore) -> None:
+        """A mark that a fast clock pushed ahead ends with the next answer of the hub."""
+        store.save_license(RECORD)
+        store.save_mark(NOW + 600 * MINUTE)
+        newer = replace(RECORD, revision=41)
+        store.save_license(newer)
+        assert store.load_license() == newer
+
+    def test_of_many_writers_the_newest_stays(self, store: LicenseStore) -> None:
+        """Threads that save different answers leave the newest, in whatever order they come."""
+        race(lambda worker: store.save_license(replace(RECORD, revision=100 + worker, body=str(worker).encode())))
+        stored = store.load_license()
+        assert stored is not None
+        assert (stored.revision, stored.body) == (100 + WORKERS - 1, str(WORKERS - 1).encode())
+
+
+CLAIM: Final = ClaimRecord(
+    code="KPXY-4829",
+    secret="bm90IGEgc2VjcmV0",  # noqa: S106 - it opens nothing
+    expires_at=NOW + 15 * MINUTE,
+    interval=MINUTE / 12,
+)
+
+
+class IdentityStoreTests(StoreTests):
+    """What an `IdentityStore` must do."""
+
+    def test_one_instance_id(self, store: IdentityStore) -> None:
+        """The first candidate becomes the id; later ones are told it."""
+        assert store.ensure_instance_id("inst_1") == "inst_1"
+        assert store.ensure_instance_id("inst_2") == "inst_1"
+
+    def test_replicas_agree_on_the_id(self, store: IdentityStore) -> None:
+        """Of many that start at the same moment all get the same id."""
+        assert len(set(race(lambda worker: store.ensure_instance_id(f"inst_{worker}")))) == 1
+
+    def test_the_license_key(self, store: IdentityStore) -> None:
+        """The claimed key is kept, replaced and forgotten, and the id stays."""
+        store.ensure_instance_id("inst_1")
+        assert store.load_license_key() is None
+        for key in ("lic_one", "lic_two", None):
+            store.save_license_key(key)
+            assert store.load_license_key() == key
+        assert store.ensure_instance_id("inst_2") == "inst_1"
+
+    def test_a_claim_survives(self, store: IdentityStore) -> None:
+        """A claim on its way can be taken up after a restart, before and after its approval, and forgotten."""
+        assert store.load_claim() is None
+        approved = replace(CLAIM, license_key="lic_one", tenant_name="ISP Conakry")
+        for claim in (CLAIM, approved, None):
+            store.save_claim(claim)
+            assert store.load_claim() == claim
+
+    def test_a_key_before_an_id(self, store: IdentityStore) -> None:
+        """Whatever is saved first, the rest can follow."""
+        store.save_license_key("lic_one")
+        store.save_claim(CLAIM)
+        assert store.ensure_instance_id("inst_1") == "inst_1"
+        assert (store.load_license_key(), store.load_claim()) == ("lic_one", CLAIM)
+
+
+class LeaseStoreTests(StoreTests):
+    """What a `LeaseStore` must do."""
+
+    def test_one_holder(self, store: LeaseStore, clock: ManualClock) -> None:
+        """A lease has one holder, who may prolong it; others are told until when it is held."""
+        assert store.take_lease("sync", "a", MINUTE).held
+        other = store.take_lease("sync", "b", MINUTE)
+        assert (other.held, other.until) == (False, NOW + MINUTE)
+        clock.advance(MINUTE / 2)
+        again = store.take_lease("sync", "a", MINUTE)
+        assert (again.held, again.until) == (True, NOW + 3 * MINUTE / 2)
+        assert store.take_lease("sweep", "b", MINUTE).held
+
+    def test_an_expired_lease_is_free(self, store: LeaseStore, clock: ManualClock) -> None:
+        """A holder that died is followed by another once its time is over, not before."""
+        store.take_lease("sync", "a", MINUTE)
+        clock.advance(MINUTE * 0.99)
+        assert not store.take_lease("sync", "b", MINUTE).held
+        clock.advance(MINUTE * 0.01)
+        assert store.take_lease("sync", "b", MINUTE).held
+        assert not store.take_lease("sync", "a", MINUTE).held
+
+    def test_giving_it_up(self, store: LeaseStore) -> None:
+        """The holder may give the lease up; nobody else can."""
+        store.take_lease("sync", "a", MINUTE)
+        store.drop_lease("sync", "b")
+        assert not store.take_lease("sync", "b", MINUTE).held
+        store.drop_lease("sync", "a")
+        store.drop_lease("never", "a")
+        assert store.take_lease("sync", "b", MINUTE).held
+
+    def test_threads_elect_one(self, store: LeaseStore) -> None:
+        """Of many that ask at the same moment one holds the lease."""
+        assert sum(lease.held for lease in race(lambda worker: store.take_lease("sync", str(worker), MINUTE))) == 1

@@ -1,0 +1,261 @@
+"""Plans, what orgs are on, and the change feed."""
+# ruff: noqa: S101 - asserting that values are right is what these methods are for
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Protocol
+
+import pytest
+
+from kuploy_saas_kit.errors import CatalogError
+from kuploy_saas_kit.model.limits import MAX_LIMIT, UNLIMITED
+from kuploy_saas_kit.model.money import Price
+from kuploy_saas_kit.model.plan import INTERNAL, Plan, PlanCatalog
+from kuploy_saas_kit.model.subscription import Assignment, OrgStanding
+from kuploy_saas_kit.plans.ports import ChangeFeed, Everyone, PlanStore, StandingStore
+from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, WORKERS, StoreTests, race
+
+FREE = Plan("free", "Free", limits={"maxProjects": 1}, is_default=True)
+PRO = Plan(
+    "pro",
+    "Pro",
+    Price(2000, "cad", "monthly"),  # type: ignore[arg-type]
+    {"customDomains", "aiAssistant"},
+    {"maxProjects": 10, "maxApps": UNLIMITED, "maxStorageBytes": 250_000_000_000, "maxMailboxes": MAX_LIMIT},
+    description="For teams – «tout compris»",
+)
+BUSINESS = Plan("business", "Business", Price(290_000, "gnf"), {"customDomains"})
+CATALOG = PlanCatalog([FREE, PRO, BUSINESS])
+
+
+class PlanStoreTests(StoreTests):
+    """What a `PlanStore` must do."""
+
+    def test_an_empty_store(self, store: PlanStore) -> None:
+        """Before the first plan there is no catalog and no revision."""
+        stored = store.load_plans()
+        assert (stored.catalog, stored.revision, dict(stored.versions)) == (None, None, {})
+
+    def test_plans_come_back_as_they_went(self, store: PlanStore) -> None:
+        """Prices, features, 64-bit and unlimited limits, flags and texts survive, in the catalog's order."""
+        replaced = store.replace_plans(CATALOG, revision=7)
+        assert (replaced.applied, set(replaced.changed), replaced.deactivated) == (
+            True,
+            {"free", "pro", "business"},
+            (),
+        )
+        stored = store.load_plans()
+        assert stored.catalog == CATALOG
+        assert stored.catalog is not None
+        assert [plan.slug for plan in stored.catalog] == ["free", "pro", "business"]
+        assert (stored.revision, stored.versions) == (7, {"free": 1, "pro": 1, "business": 1})
+
+    def test_the_same_catalog_again(self, store: PlanStore) -> None:
+        """Applying what is stored already changes no plan and raises no version."""
+        store.replace_plans(CATALOG, revision=7)
+        again = store.replace_plans(CATALOG, revision=8)
+        assert (again.applied, again.changed, again.deactivated) == (True, (), ())
+        assert store.load_plans().revision == 8
+        assert store.load_plans().versions == {"free": 1, "pro": 1, "business": 1}
+
+    def test_an_older_catalog_is_not_applied(self, store: PlanStore) -> None:
+        """A revision below the stored one changes nothing; an equal one is applied again."""
+        store.replace_plans(CATALOG, revision=7)
+        assert not store.replace_plans(PlanCatalog([FREE]), revision=6).applied
+        assert store.load_plans().catalog == CATALOG
+        assert store.replace_plans(PlanCatalog([FREE]), revision=7).deactivated == ("pro", "business")
+
+    def test_a_plan_that_is_gone_becomes_inactive(self, store: PlanStore) -> None:
+        """It keeps its rights for those who are on it, is not sold, and returns when the catalog has it again."""
+        store.replace_plans(CATALOG, revision=1)
+        replaced = store.replace_plans(PlanCatalog([FREE, BUSINESS]), revision=2)
+        assert (replaced.changed, replaced.deactivated) == ((), ("pro",))
+        gone = _stored(store, "pro")
+        assert not gone.is_active
+        assert gone.entitlements == PRO.entitlements
+        assert store.replace_plans(PlanCatalog([FREE, BUSINESS]), revision=3).deactivated == ()
+        assert store.replace_plans(CATALOG, revision=4).changed == ("pro",)
+        assert _stored(store, "pro") == PRO
+
+    def test_another_default(self, store: PlanStore) -> None:
+        """The default may move to another plan, and the one before may go at the same time."""
+        store.replace_plans(CATALOG, revision=1)
+        starter = Plan("starter", "Starter", is_default=True)
+        store.replace_plans(PlanCatalog([starter, PRO]), revision=2)
+        catalog = store.load_plans().catalog
+        assert catalog is not None
+        assert catalog.default == starter
+        swapped = PlanCatalog([Plan("starter", "Starter"), Plan("pro", "Pro", is_default=True)])
+        store.replace_plans(swapped, revision=3)
+        assert _stored(store, "pro").is_default
+
+    def test_saving_one_plan(self, store: PlanStore) -> None:
+        """A save with the version that was read raises it; the revision of the hub's catalog stays."""
+        store.replace_plans(CATALOG, revision=7)
+        dearer = Plan("pro", "Pro", Price(2500, "cad"), PRO.features, PRO.limits)
+        saved = store.put_plan(dearer, expected_version=1)
+        assert (saved.saved, saved.version) == (True, 2)
+        assert _stored(store, "pro") == dearer
+        assert store.load_plans().revision == 7
+
+    def test_saving_over_somebody_else(self, store: PlanStore) -> None:
+        """A save with an older version changes nothing and says which version stands there."""
+        store.replace_plans(CATALOG, revision=7)
+        store.put_plan(Plan("pro", "Pro 2"), expected_version=1)
+        for wrong in (0, 1, 3):
+            lost = store.put_plan(Plan("pro", "Pro 3"), expected_version=wrong)
+            assert (lost.saved, lost.version) == (False, 2)
+        assert _stored(store, "pro").name == "Pro 2"
+
+    def test_the_first_plan_is_the_default(self, store: PlanStore) -> None:
+        """Plans can be saved one by one, the default first; others without it would be no catalog."""
+        with pytest.raises(CatalogError):
+            store.put_plan(PRO, expected_version=0)
+        assert store.load_plans().catalog is None
+        assert store.put_plan(FREE, expected_version=0).saved
+        assert store.put_plan(PRO, expected_version=0).version == 1
+        assert store.load_plans().catalog == PlanCatalog([FREE, PRO])
+
+    def test_saving_another_default(self, store: PlanStore) -> None:
+        """A plan that is saved as the default takes that over; taking it from the only one is refused."""
+        store.replace_plans(CATALOG, revision=1)
+        store.put_plan(Plan("business", "Business", is_default=True), expected_version=1)
+        assert not _stored(store, "free").is_default
+        with pytest.raises(CatalogError):
+            store.put_plan(Plan("business", "Business"), expected_version=2)
+        assert _stored(store, "business").is_default
+        assert store.load_plans().versions["business"] == 2
+
+    def test_what_is_never_stored(self, store: PlanStore) -> None:
+        """The plan that the kit brings itself is no row."""
+        store.replace_plans(CATALOG, revision=1)
+        with pytest.raises(CatalogError):
+            store.put_plan(INTERNAL, expected_version=0)
+        assert store.load_plans().catalog == CATALOG
+
+    def test_threads_save_once(self, store: PlanStore) -> None:
+        """Of many saves with the same version one wins."""
+        store.replace_plans(CATALOG, revision=1)
+        saves = race(lambda worker: store.put_plan(Plan("pro", f"Pro {worker}"), expected_version=1))
+        assert sum(save.saved for save in saves) == 1
+        assert {save.version for save in saves} == {2}
+
+
+def _stored(store: PlanStore, slug: str) -> Plan:
+    catalog = store.load_plans().catalog
+    assert catalog is not None
+    return catalog.plan(slug)
+
+
+def assignment(org_id: str = "acme", plan: str = "internal", reason: str = "ours") -> Assignment:
+    """A plan given by hand."""
+    return Assignment(
+        org_id=org_id, plan=plan, actor="root@isp", reason=reason, assigned_at=NOW, until=NOW + 60 * MINUTE
+    )
+
+
+class StandingStoreTests(StoreTests):
+    """What a `StandingStore` must do."""
+
+    def test_an_unknown_org(self, store: StandingStore) -> None:
+        """An org that nobody has written about has an empty standing."""
+        assert store.standing("acme") == OrgStanding()
+
+    def test_an_assignment(self, store: StandingStore) -> None:
+        """An assignment is the org's until another is put in its place; each raises the version."""
+        assert store.put_assignment(assignment()).previous is None
+        first = store.standing("acme")
+        assert first.assignment == assignment()
+        comp = replace(assignment(plan="pro", reason="a comp"), until=None)
+        assert store.put_assignment(comp).previous == assignment()
+        second = store.standing("acme")
+        assert second.assignment == comp
+        assert second.version > first.version > 0
+
+    def test_the_end_of_an_assignment(self, store: StandingStore) -> None:
+        """Ending it leaves none; where there is none nothing happens."""
+        store.put_assignment(assignment())
+        before = store.standing("acme").version
+        assert store.end_assignment("acme", actor="root@isp", reason="over", at=NOW).previous == assignment()
+        ended = store.standing("acme")
+        assert ended.assignment is None
+        assert ended.version > before
+        assert store.end_assignment("acme", actor="root@isp", reason="over", at=NOW).previous is None
+        assert store.standing("acme") == ended
+
+    def test_no_org_sees_another(self, store: StandingStore) -> None:
+        """An assignment of one org is nobody else's."""
+        store.put_assignment(assignment("acme"))
+        store.put_assignment(assignment("acme2", plan="pro"))
+        store.end_assignment("acme2", actor="root@isp", reason="over", at=NOW)
+        assert store.standing("acme").assignment == assignment("acme")
+        assert store.standing("ACME") == OrgStanding()
+
+    def test_threads_raise_the_version_each(self, store: StandingStore) -> None:
+        """Writers of the same org at the same moment each raise its version."""
+        race(lambda worker: store.put_assignment(assignment(reason=str(worker))))
+        assert store.standing("acme").version == WORKERS
+
+
+class ChangingStore(ChangeFeed, StandingStore, PlanStore, Protocol):
+    """A store whose writes enter its feed."""
+
+
+class ChangeFeedTests(StoreTests):
+    """What a `ChangeFeed` must do; the store is a `StandingStore` and a `PlanStore` too."""
+
+    @pytest.mark.parametrize("cursor", [None, "", "nonsense", "nonsense.1", "0", "-1", "x.y"])
+    def test_without_a_cursor_of_its_own(self, store: ChangingStore, cursor: str | None) -> None:
+        """Whoever comes without a cursor, or with one that the feed never gave, must look at everyone."""
+        assert store.changes(cursor).org_ids is Everyone.ALL
+
+    def test_nothing_changed(self, store: ChangingStore) -> None:
+        """Without a write there is nothing new."""
+        cursor = store.changes(None).cursor
+        assert store.changes(cursor).org_ids == frozenset()
+        assert store.changes(cursor).cursor == cursor
+
+    def test_changes_of_orgs(self, store: ChangingStore) -> None:
+        """Each org that changed since the cursor is named, to every reader, and no other."""
+        store.put_assignment(assignment("before"))
+        cursor = store.changes(None).cursor
+        store.put_assignment(assignment("acme"))
+        store.put_assignment(assignment("umbrella"))
+        store.end_assignment("acme", actor="root@isp", reason="over", at=NOW)
+        store.end_assignment("nobody", actor="root@isp", reason="over", at=NOW)
+        news = store.changes(cursor)
+        assert news.org_ids == frozenset({"acme", "umbrella"})
+        assert store.changes(cursor) == news
+        assert store.changes(news.cursor).org_ids == frozenset()
+
+    def test_changes_of_plans(self, store: ChangingStore) -> None:
+        """A change of the plans is a change of everyone; applying the same plans again is none."""
+        cursor = store.changes(None).cursor
+        store.replace_plans(CATALOG, revision=1)
+        store.put_assignment(assignment("acme"))
+        news = store.changes(cursor)
+        assert news.org_ids is Everyone.ALL
+        store.replace_plans(CATALOG, revision=2)
+        assert store.changes(news.cursor).org_ids == frozenset()
+        store.put_plan(Plan("pro", "Pro 2"), expected_version=1)
+        assert store.changes(news.cursor).org_ids is Everyone.ALL
+
+    def test_threads_miss_nothing(self, store: ChangingStore) -> None:
+        """Whoever follows the feed while others write sees every org in the end."""
+        cursor = store.changes(None).cursor
+        seen: set[str] = set()
+
+        def turn(worker: int) -> None:
+            for number in range(3):
+                store.put_assignment(assignment(f"org{worker}-{number}"))
+                follow()
+
+        def follow() -> None:
+            news = store.changes(cursor)
+            assert not isinstance(news.org_ids, Everyone)
+            seen.update(news.org_ids)
+
+        race(turn)
+        follow()
+        assert seen == {f"org{worker}-{number}" for worker in range(WORKERS) for number in range(3)}

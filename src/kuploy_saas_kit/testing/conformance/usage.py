@@ -1,0 +1,456 @@
+"""Counters, holdings, meters and announcements."""
+# ruff: noqa: S101 - asserting that numbers are right is what these methods are for
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Protocol
+
+import pytest
+
+from kuploy_saas_kit.errors import InvalidValueError
+from kuploy_saas_kit.model.limits import MAX_LIMIT, UNLIMITED, LimitValue
+from kuploy_saas_kit.plans.ports import (
+    INSTANCE,
+    AnnouncementStore,
+    Claim,
+    HoldingState,
+    HoldingStore,
+    MeterEntry,
+    MeterStore,
+    TakeOutcome,
+    UsageStore,
+)
+from kuploy_saas_kit.testing.clock import ManualClock
+from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, WORKERS, StoreTests, race
+
+ORG, OTHER, LIMIT = "acme", "umbrella", "maxProjects"
+ORG_COUNTER, INSTANCE_COUNTER, OTHER_COUNTER = (ORG, LIMIT), (INSTANCE, LIMIT), (OTHER, LIMIT)
+
+
+def claims(amount: int = 1, cap: LimitValue = 5, instance_cap: LimitValue = 100, org: str = ORG) -> list[Claim]:
+    """What acquiring *amount* projects for an org claims."""
+    return [Claim(org, LIMIT, amount, cap), Claim(INSTANCE, LIMIT, amount, instance_cap)]
+
+
+def seed(store: UsageStore, org_value: int = 0, instance_value: int | None = None) -> None:
+    """Give the counters of two orgs and of the instance a first value."""
+    store.seed_usage(ORG_COUNTER, org_value)
+    store.seed_usage(OTHER_COUNTER, 0)
+    store.seed_usage(INSTANCE_COUNTER, org_value if instance_value is None else instance_value)
+
+
+def used(store: UsageStore) -> tuple[int, int]:
+    """The counters of the org and of the instance."""
+    return store.usage_of(ORG)[LIMIT], store.usage_of(INSTANCE)[LIMIT]
+
+
+class UsageStoreTests(StoreTests):
+    """What a `UsageStore` must do."""
+
+    def test_a_take_moves_every_counter(self, store: UsageStore) -> None:
+        """All claims are taken in one step, and the answer has the values after it."""
+        seed(store)
+        taken = store.take(claims(2))
+        assert taken.outcome is TakeOutcome.TAKEN
+        assert taken.used == {ORG_COUNTER: 2, INSTANCE_COUNTER: 2}
+        assert used(store) == (2, 2)
+
+    def test_the_last_unit_fits_and_no_more(self, store: UsageStore) -> None:
+        """A cap of n admits n, not n − 1 and not n + 1."""
+        seed(store)
+        assert store.take(claims(5, cap=5)).outcome is TakeOutcome.TAKEN
+        refused = store.take(claims(1, cap=5))
+        assert refused.outcome is TakeOutcome.REFUSED
+        assert refused.blocking == Claim(ORG, LIMIT, 1, 5)
+        assert refused.used == {ORG_COUNTER: 5, INSTANCE_COUNTER: 5}
+
+    def test_a_refusal_by_the_instance_takes_nothing_from_the_org(self, store: UsageStore) -> None:
+        """Where only one of two claims fits, neither is taken."""
+        seed(store, org_value=1, instance_value=3)
+        refused = store.take(claims(1, cap=5, instance_cap=3))
+        assert refused.outcome is TakeOutcome.REFUSED
+        assert refused.blocking == Claim(INSTANCE, LIMIT, 1, 3)
+        assert used(store) == (1, 3)
+
+    def test_the_org_is_named_where_both_would_refuse(self, store: UsageStore) -> None:
+        """Of two claims that do not fit, the org's own is the blocking one, in whatever order they are passed."""
+        seed(store, org_value=5, instance_value=5)
+        both = claims(1, cap=5, instance_cap=5)
+        assert store.take(both).blocking == both[0]
+        assert store.take(both[::-1]).blocking == both[0]
+
+    def test_several_limits_at_once(self, store: UsageStore) -> None:
+        """A take over several limits is all or none too."""
+        seed(store)
+        for scope in (ORG, INSTANCE):
+            store.seed_usage((scope, "maxApps"), 0)
+        apps = [Claim(ORG, "maxApps", 1, 0), Claim(INSTANCE, "maxApps", 1, 10)]
+        assert store.take([*claims(), *apps]).outcome is TakeOutcome.REFUSED
+        assert store.usage_of(INSTANCE) == {LIMIT: 0, "maxApps": 0}
+        roomy = [Claim(ORG, "maxApps", 1, 1), Claim(INSTANCE, "maxApps", 1, 10)]
+        assert store.take([*claims(), *roomy]).outcome is TakeOutcome.TAKEN
+        assert store.usage_of(ORG) == {LIMIT: 1, "maxApps": 1}
+
+    def test_a_counter_without_a_row_is_unknown(self, store: UsageStore) -> None:
+        """Nothing is taken from counters that nobody has given a first value, and the answer names them."""
+        store.seed_usage(INSTANCE_COUNTER, 0)
+        answer = store.take(claims())
+        assert answer.outcome is TakeOutcome.UNSEEDED
+        assert answer.unseeded == (ORG_COUNTER,)
+        assert store.usage_of(INSTANCE) == {LIMIT: 0}
+        assert store.usage_of(ORG) == {}
+
+    def test_a_first_value_is_given_once(self, store: UsageStore) -> None:
+        """A second first value changes nothing, so that two processes may count the same rows."""
+        store.seed_usage(ORG_COUNTER, 3)
+        store.seed_usage(ORG_COUNTER, 4)
+        assert store.usage_of(ORG) == {LIMIT: 3}
+
+    def test_unlimited_has_room_for_all_that_can_be_counted(self, store: UsageStore) -> None:
+        """No cap refuses nothing, up to what 64 bits hold; beyond it is a refusal and no overflow."""
+        seed(store, org_value=MAX_LIMIT - 1)
+        assert store.take(claims(1, UNLIMITED, UNLIMITED)).outcome is TakeOutcome.TAKEN
+        assert store.take(claims(1, UNLIMITED, UNLIMITED)).outcome is TakeOutcome.REFUSED
+        assert used(store) == (MAX_LIMIT, MAX_LIMIT)
+
+    def test_a_cap_below_what_is_used(self, store: UsageStore) -> None:
+        """After a downgrade nothing is taken away; taking is refused until enough was given back."""
+        seed(store, org_value=10)
+        assert store.take(claims(1, cap=4)).outcome is TakeOutcome.REFUSED
+        store.give_back({ORG_COUNTER: 7, INSTANCE_COUNTER: 7})
+        assert store.take(claims(1, cap=4)).outcome is TakeOutcome.TAKEN
+
+    def test_giving_back(self, store: UsageStore) -> None:
+        """What is given back is free again, and the answer has the values after it."""
+        seed(store, org_value=3)
+        given = store.give_back({ORG_COUNTER: 2, INSTANCE_COUNTER: 2})
+        assert given.used == {ORG_COUNTER: 1, INSTANCE_COUNTER: 1}
+        assert given.returned == {ORG_COUNTER: 2, INSTANCE_COUNTER: 2}
+        assert given.drift == {}
+
+    def test_giving_back_too_much(self, store: UsageStore) -> None:
+        """A counter stops at 0, and the rest is reported as drift; so is what belongs to no counter."""
+        seed(store, org_value=1, instance_value=3)
+        given = store.give_back({ORG_COUNTER: 2, INSTANCE_COUNTER: 2, ("nobody", LIMIT): 1})
+        assert given.used == {ORG_COUNTER: 0, INSTANCE_COUNTER: 1}
+        assert given.returned == {ORG_COUNTER: 1, INSTANCE_COUNTER: 2}
+        assert given.drift == {ORG_COUNTER: 1, ("nobody", LIMIT): 1}
+        assert store.usage_of("nobody") == {}
+
+    def test_no_org_sees_another(self, store: UsageStore) -> None:
+        """Counters of one org are neither read nor moved through another, also where a name begins like it."""
+        seed(store)
+        store.seed_usage((ORG + "2", LIMIT), 7)
+        store.take(claims())
+        assert store.usage_of(OTHER) == {LIMIT: 0}
+        assert store.usage_of(ORG + "2") == {LIMIT: 7}
+        assert store.usage_of(ORG) == {LIMIT: 1}
+
+    def test_a_measured_value_moves_the_sum(self, store: UsageStore) -> None:
+        """Putting an org's value moves the instance's by the same difference, up or down."""
+        seed(store, org_value=4, instance_value=10)
+        up = store.put_usage(ORG, LIMIT, 6)
+        assert (up.previous, up.instance) == (4, 12)
+        down = store.put_usage(ORG, LIMIT, 0)
+        assert (down.previous, down.instance) == (6, 6)
+        assert used(store) == (0, 6)
+
+    def test_the_first_measured_value_begins_the_sum(self, store: UsageStore) -> None:
+        """Without a counter of the instance, it becomes the sum over the orgs."""
+        store.seed_usage(OTHER_COUNTER, 3)
+        put = store.put_usage(ORG, LIMIT, 2)
+        assert (put.previous, put.instance) == (0, 5)
+        assert used(store) == (2, 5)
+
+    @pytest.mark.parametrize(
+        "wrong", [[], [*claims(), *claims()], [Claim(ORG, LIMIT, -1, 5)], [Claim(ORG, LIMIT, MAX_LIMIT + 1, UNLIMITED)]]
+    )
+    def test_what_is_no_take(self, store: UsageStore, wrong: list[Claim]) -> None:
+        """No claims, a counter named twice and impossible amounts are refused before anything is touched."""
+        seed(store, org_value=2)
+        with pytest.raises(InvalidValueError):
+            store.take(wrong)
+        assert used(store) == (2, 2)
+
+    def test_a_key_is_taken_once(self, store: UsageStore) -> None:
+        """The same claims under the same key are held already, whatever their caps have become."""
+        seed(store)
+        assert store.take(claims(2, cap=5), key="project-1").outcome is TakeOutcome.TAKEN
+        again = store.take(claims(2, cap=1), key="project-1")
+        assert again.outcome is TakeOutcome.HELD
+        assert again.used == {ORG_COUNTER: 2, INSTANCE_COUNTER: 2}
+
+    def test_a_key_stands_for_one_amount(self, store: UsageStore) -> None:
+        """Other claims under a key that is held are a conflict and take nothing."""
+        seed(store)
+        store.take(claims(2), key="project-1")
+        assert store.take(claims(1), key="project-1").outcome is TakeOutcome.CONFLICT
+        assert used(store) == (2, 2)
+
+    def test_a_key_belongs_to_one_org(self, store: UsageStore) -> None:
+        """Two orgs may use the same key without meeting."""
+        seed(store)
+        assert store.take(claims(), key="1").outcome is TakeOutcome.TAKEN
+        assert store.take(claims(org=OTHER), key="1").outcome is TakeOutcome.TAKEN
+        assert store.usage_of(INSTANCE) == {LIMIT: 2}
+
+    def test_a_refused_key_is_free(self, store: UsageStore) -> None:
+        """A take that was refused holds nothing under its key."""
+        seed(store, org_value=5)
+        assert store.take(claims(cap=5), key="project-1").outcome is TakeOutcome.REFUSED
+        assert store.take(claims(2, cap=7), key="project-1").outcome is TakeOutcome.TAKEN
+
+    def test_threads_cannot_overrun_a_cap(self, store: UsageStore) -> None:
+        """Of many threads that ask at the same moment, exactly as many as fit are granted."""
+        seed(store)
+        outcomes = [
+            outcome
+            for turn in race(lambda _: [store.take(claims(cap=5)).outcome for _ in range(3)])
+            for outcome in turn
+        ]
+        assert outcomes.count(TakeOutcome.TAKEN) == 5
+        assert outcomes.count(TakeOutcome.REFUSED) == len(outcomes) - 5
+        assert used(store) == (5, 5)
+
+    def test_threads_cannot_overrun_the_instance(self, store: UsageStore) -> None:
+        """Orgs that share the instance's cap get no more than it together, and a refused one keeps nothing."""
+        for org in range(WORKERS):
+            store.seed_usage((f"org{org}", LIMIT), 0)
+        store.seed_usage(INSTANCE_COUNTER, 0)
+        outcomes = race(lambda org: store.take(claims(cap=5, instance_cap=3, org=f"org{org}")).outcome)
+        assert outcomes.count(TakeOutcome.TAKEN) == 3
+        assert sum(store.usage_of(f"org{org}")[LIMIT] for org in range(WORKERS)) == 3
+        assert store.usage_of(INSTANCE) == {LIMIT: 3}
+
+    def test_threads_with_the_same_key_take_once(self, store: UsageStore) -> None:
+        """A request that was sent several times at once is counted once."""
+        seed(store)
+        outcomes = race(lambda _: store.take(claims(), key="project-1").outcome)
+        assert sorted(outcomes) == [TakeOutcome.HELD] * (WORKERS - 1) + [TakeOutcome.TAKEN]
+        assert used(store) == (1, 1)
+
+    def test_threads_lose_no_update(self, store: UsageStore) -> None:
+        """Taking, giving back and measuring at the same time leave the counters as if done one after the other."""
+        seed(store, org_value=50)
+
+        def turn(worker: int) -> None:
+            for _ in range(4):
+                if worker % 2:
+                    store.take(claims(3, UNLIMITED, UNLIMITED))
+                else:
+                    store.give_back({INSTANCE_COUNTER: 2, ORG_COUNTER: 2})
+                store.put_usage(f"org{worker}", "maxStorageBytes", worker)
+
+        race(turn)
+        assert used(store) == (50 + 4 * 4 * 3 - 4 * 4 * 2, 50 + 4 * 4 * 3 - 4 * 4 * 2)
+        assert store.usage_of(INSTANCE)["maxStorageBytes"] == sum(range(WORKERS))
+
+
+class UsageAndHoldingStore(UsageStore, HoldingStore, Protocol):
+    """A store that counts and holds."""
+
+
+class HoldingStoreTests(StoreTests):
+    """What a `HoldingStore` must do; the store is a `UsageStore` too."""
+
+    def test_settling_keeps_the_amounts(self, store: UsageAndHoldingStore, clock: ManualClock) -> None:
+        """A settled holding never expires, stays known by its key, and settling it again is the same."""
+        seed(store)
+        store.take(claims(2), key="k", ttl=MINUTE)
+        assert store.settle_holding(ORG, "k").state is HoldingState.HELD
+        clock.advance(2 * MINUTE)
+        store.sweep_holdings()
+        assert store.settle_holding(ORG, "k").state is HoldingState.HELD
+        assert store.take(claims(2), key="k").outcome is TakeOutcome.HELD
+        assert used(store) == (2, 2)
+
+    def test_what_cannot_be_settled(self, store: UsageAndHoldingStore, clock: ManualClock) -> None:
+        """A holding that expired, swept or not, was released, or never was, is gone."""
+        seed(store)
+        store.take(claims(), key="expired", ttl=MINUTE)
+        store.take(claims(), key="released")
+        store.release_holding(ORG, "released")
+        clock.advance(MINUTE)
+        for _ in range(2):
+            assert store.settle_holding(ORG, "expired").state is HoldingState.GONE
+            store.sweep_holdings()
+        assert store.settle_holding(ORG, "released").state is HoldingState.GONE
+        assert store.settle_holding(ORG, "never").state is HoldingState.GONE
+
+    def test_a_holding_ends_at_its_time(self, store: UsageAndHoldingStore, clock: ManualClock) -> None:
+        """It is held up to the instant at which it expires, and not at it."""
+        seed(store)
+        store.take(claims(), key="k", ttl=MINUTE)
+        clock.advance(MINUTE - timedelta(microseconds=1))
+        assert store.settle_holding(ORG, "k").state is HoldingState.HELD
+        store.take(claims(), key="l", ttl=MINUTE)
+        clock.advance(MINUTE)
+        assert store.settle_holding(ORG, "l").state is HoldingState.GONE
+
+    @pytest.mark.parametrize("settled", [False, True])
+    def test_a_release_returns_once(self, store: UsageAndHoldingStore, *, settled: bool) -> None:
+        """Releasing returns exactly what the key holds; doing it again returns nothing."""
+        seed(store)
+        store.take(claims(2), key="k", ttl=MINUTE)
+        if settled:
+            store.settle_holding(ORG, "k")
+        store.take(claims(1))
+        assert store.release_holding(ORG, "k").returned == {ORG_COUNTER: 2, INSTANCE_COUNTER: 2}
+        again = store.release_holding(ORG, "k")
+        assert (again.returned, again.drift) == ({}, {})
+        assert used(store) == (1, 1)
+
+    def test_a_release_reaches_one_org(self, store: UsageAndHoldingStore) -> None:
+        """Another org's key of the same name is not released."""
+        seed(store)
+        store.take(claims(), key="k")
+        assert store.release_holding(OTHER, "k").returned == {}
+        assert used(store) == (1, 1)
+
+    def test_a_released_key_is_free(self, store: UsageAndHoldingStore) -> None:
+        """After a release the key may stand for something else."""
+        seed(store)
+        store.take(claims(2), key="k")
+        store.release_holding(ORG, "k")
+        assert store.take(claims(3), key="k").outcome is TakeOutcome.TAKEN
+        assert used(store) == (3, 3)
+
+    def test_what_expired_counts_until_it_is_swept(self, store: UsageAndHoldingStore, clock: ManualClock) -> None:
+        """Sweeping returns what expired holdings took, once, and leaves the others."""
+        seed(store)
+        store.take(claims(2), key="short", ttl=MINUTE)
+        store.take(claims(1), key="long", ttl=10 * MINUTE)
+        clock.advance(MINUTE)
+        assert used(store) == (3, 3)
+        assert store.sweep_holdings().returned == {ORG_COUNTER: 2, INSTANCE_COUNTER: 2}
+        assert store.sweep_holdings().returned == {}
+        assert used(store) == (1, 1)
+
+    def test_a_take_without_room_sweeps_first(self, store: UsageAndHoldingStore, clock: ManualClock) -> None:
+        """Room that an expired holding of any org has is found before a take is refused."""
+        seed(store)
+        store.take(claims(2, org=OTHER), key="k", ttl=MINUTE)
+        assert store.take(claims(2, instance_cap=3)).outcome is TakeOutcome.REFUSED
+        clock.advance(MINUTE)
+        taken = store.take(claims(2, instance_cap=3))
+        assert taken.outcome is TakeOutcome.TAKEN
+        assert taken.used == {ORG_COUNTER: 2, INSTANCE_COUNTER: 2}
+        assert store.usage_of(OTHER) == {LIMIT: 0}
+
+    def test_a_sweep_stays_also_after_a_refusal(self, store: UsageAndHoldingStore, clock: ManualClock) -> None:
+        """A take that is refused all the same took nothing, and what had expired was returned."""
+        seed(store)
+        store.take(claims(2), key="k", ttl=MINUTE)
+        clock.advance(MINUTE)
+        refused = store.take(claims(9, cap=5), key="other")
+        assert refused.outcome is TakeOutcome.REFUSED
+        assert refused.used == {ORG_COUNTER: 0, INSTANCE_COUNTER: 0}
+        assert used(store) == (0, 0)
+
+    def test_the_key_of_an_expired_holding_is_free(self, store: UsageAndHoldingStore, clock: ManualClock) -> None:
+        """Taking again under it takes anew, after what expired was returned."""
+        seed(store)
+        store.take(claims(2), key="k", ttl=MINUTE)
+        clock.advance(MINUTE)
+        assert store.take(claims(3), key="k", ttl=MINUTE).outcome is TakeOutcome.TAKEN
+        assert used(store) == (3, 3)
+        assert store.settle_holding(ORG, "k").state is HoldingState.HELD
+
+    def test_asking_again_prolongs_nothing(self, store: UsageAndHoldingStore, clock: ManualClock) -> None:
+        """The same take under the same key leaves the holding's end where it was."""
+        seed(store)
+        store.take(claims(), key="k", ttl=MINUTE)
+        clock.advance(MINUTE / 2)
+        assert store.take(claims(), key="k", ttl=MINUTE).outcome is TakeOutcome.HELD
+        clock.advance(MINUTE / 2)
+        assert store.settle_holding(ORG, "k").state is HoldingState.GONE
+
+    def test_a_release_after_the_counter_was_set_lower(self, store: UsageAndHoldingStore) -> None:
+        """Returning stops at 0, and the rest is drift."""
+        seed(store)
+        store.take(claims(3), key="k")
+        store.put_usage(ORG, LIMIT, 1)
+        given = store.release_holding(ORG, "k")
+        assert given.returned == {ORG_COUNTER: 1, INSTANCE_COUNTER: 1}
+        assert given.drift == {ORG_COUNTER: 2, INSTANCE_COUNTER: 2}
+
+    def test_threads_release_once(self, store: UsageAndHoldingStore) -> None:
+        """Of many threads that release one key, one returns what it held."""
+        seed(store, org_value=10)
+        store.take(claims(2, cap=20), key="k")
+        returned = race(lambda _: store.release_holding(ORG, "k").returned)
+        assert sorted(map(len, returned)) == [0] * (WORKERS - 1) + [2]
+        assert used(store) == (10, 10)
+
+    def test_threads_sweep_once(self, store: UsageAndHoldingStore, clock: ManualClock) -> None:
+        """What expired is returned once, whoever sweeps: sweepers, releases and takes without room."""
+        seed(store)
+        for org in (ORG, OTHER):
+            for key in range(5):
+                store.take(claims(cap=5, instance_cap=10, org=org), key=f"k{key}", ttl=MINUTE)
+        clock.advance(MINUTE)
+
+        def turn(worker: int) -> TakeOutcome | None:
+            org = (ORG, OTHER)[worker % 2]
+            if worker < 2:
+                store.release_holding(org, "k1")
+            elif worker < 4:
+                store.sweep_holdings()
+            else:
+                return store.take(claims(cap=5, instance_cap=10, org=org), key=f"new{worker}").outcome
+            return None
+
+        outcomes = race(turn)
+        assert outcomes.count(TakeOutcome.TAKEN) == WORKERS - 4
+        assert store.usage_of(ORG)[LIMIT] + store.usage_of(OTHER)[LIMIT] == WORKERS - 4
+        assert store.usage_of(INSTANCE) == {LIMIT: WORKERS - 4}
+
+
+class MeterStoreTests(StoreTests):
+    """What a `MeterStore` must do."""
+
+    def test_totals(self, store: MeterStore) -> None:
+        """Entries add up within their scope, limit and period."""
+        recorded = store.add_meter("build-1", [_minutes(60), _minutes(60, scope=INSTANCE)])
+        assert recorded.is_new
+        assert recorded.totals == {(ORG, "build", NOW): 60, (INSTANCE, "build", NOW): 60}
+        assert store.add_meter("build-2", [_minutes(30)]).totals == {(ORG, "build", NOW): 90}
+        assert store.meter_total(ORG, "build", NOW) == 90
+        assert store.meter_total(ORG, "build", NOW + MINUTE) == 0
+        assert store.meter_total(OTHER, "build", NOW) == 0
+
+    def test_an_event_counts_once(self, store: MeterStore) -> None:
+        """An event key that was added before adds nothing, whatever comes with it."""
+        store.add_meter("build-1", [_minutes(60)])
+        again = store.add_meter("build-1", [_minutes(45)])
+        assert not again.is_new
+        assert again.totals == {(ORG, "build", NOW): 60}
+
+    def test_entries_of_one_place_add_up(self, store: MeterStore) -> None:
+        """Two entries of one event for the same total both count."""
+        assert store.add_meter("build-1", [_minutes(1), _minutes(2)]).totals == {(ORG, "build", NOW): 3}
+
+    def test_threads_count_an_event_once(self, store: MeterStore) -> None:
+        """An event that several threads deliver, beside others of the same total, counts once."""
+
+        def turn(worker: int) -> bool:
+            store.add_meter(f"own-{worker}", [_minutes(1, scope=INSTANCE), _minutes(1)])
+            return store.add_meter("shared", [_minutes(100), _minutes(100, scope=INSTANCE)]).is_new
+
+        assert sum(race(turn)) == 1
+        assert store.meter_total(ORG, "build", NOW) == WORKERS + 100
+        assert store.meter_total(INSTANCE, "build", NOW) == WORKERS + 100
+
+
+def _minutes(amount: int, scope: str = ORG) -> MeterEntry:
+    return MeterEntry(scope, "build", NOW, amount)
+
+
+class AnnouncementStoreTests(StoreTests):
+    """What an `AnnouncementStore` must do."""
+
+    def test_one_thread_announces(self, store: AnnouncementStore) -> None:
+        """Of many that ask to announce the same thing, one may; another thing is announced by itself."""
+        assert sum(announced.is_first for announced in race(lambda _: store.announce_once("80 %"))) == 1
+        assert store.announce_once("100 %").is_first
