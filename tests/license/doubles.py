@@ -32,6 +32,7 @@ HEADER = {"alg": "Ed25519", "kid": "k1", "typ": "kuploy-license+jws"}
 
 
 def b64(raw: bytes) -> str:
+    """Base64url as tokens have it."""
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
@@ -60,6 +61,7 @@ ROGUE = Signer.from_seed(2)
 
 
 def plan(slug: str, **fields: Any) -> dict[str, Any]:
+    """A plan as the wire writes it."""
     base: dict[str, Any] = {"slug": slug, "name": slug.title(), "limits": {}, "features": {}}
     return {**base, **fields}
 
@@ -112,6 +114,7 @@ def payload(at: datetime, **fields: Any) -> dict[str, Any]:
 
 
 def answer(body: object, status: int = 200, headers: Mapping[str, str] | None = None) -> HubResponse:
+    """An answer with *body* as it is, or as JSON."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return HubResponse(status, headers or {}, raw)
 

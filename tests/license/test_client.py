@@ -1,17 +1,18 @@
 from datetime import timedelta
 
 import pytest
+from tests.license.doubles import KEY, World
 
 from kuploy_saas_kit.license import LicenseSnapshot, LicenseStatus, Operation, ServedFrom
 from kuploy_saas_kit.license.reading import hash_of_key
 from kuploy_saas_kit.model.limits import UNLIMITED
-from tests.license.doubles import KEY, World
 
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
 
 
 @pytest.fixture
 def world() -> World:
+    """A hub and a store, both well."""
     return World()
 
 
