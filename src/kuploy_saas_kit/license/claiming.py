@@ -53,20 +53,20 @@ class Claiming:
             claim = self._register(instance_id)
             with storing("keep the claim"):
                 self._store.save_claim(claim)
-            self._next_poll = None
+            self._next_poll = self._last = None
         return ClaimTicket(claim.code, claim.expires_at, claim.interval)
 
     def poll(self, instance_id: str) -> ClaimState:
         """How the claim stands; asks the hub at most once per interval."""
         claim = self._load()
         if claim is None:
-            return self._last_words() or state_of(None)
+            return self._last_words()
         if is_over(claim, self._clock.now()):
             return self._settle(None, ClaimState(ClaimStatus.EXPIRED))
         if claim.license_key is not None:
             return state_of(claim)
         if self._next_poll is not None and self._clock.elapsed() < self._next_poll:
-            return self._last or state_of(claim)
+            return state_of(claim) if self._last is None else self._last
         return self._ask(claim, instance_id)
 
     def confirm(self) -> None:
@@ -124,10 +124,10 @@ class Claiming:
         with storing("load the claim"):
             return self._store.load_claim()
 
-    def _last_words(self) -> ClaimState | None:
+    def _last_words(self) -> ClaimState:
         """The end of a claim that is over stays known to this process until another begins."""
         over = {ClaimStatus.DENIED, ClaimStatus.EXPIRED}
-        return self._last if self._last is not None and self._last.status in over else None
+        return self._last if self._last is not None and self._last.status in over else state_of(None)
 
 
 def _not_begun(refusal: Refusal) -> HubUnavailableError | HubRefusedError:
