@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from kuploy_saas_kit.errors import CatalogError, InvalidValueError
+from kuploy_saas_kit.license.ports import LicenseRecord
 from kuploy_saas_kit.model.limits import MAX_LIMIT, Unlimited
 from kuploy_saas_kit.model.plan import INTERNAL_SLUG, Plan, PlanCatalog
 from kuploy_saas_kit.plans.ports import Claim, CounterKey, MeterEntry
@@ -126,3 +127,13 @@ def replace_flags(plan: Plan, *, is_default: bool, is_active: bool) -> Plan:
         is_active=is_active,
         description=plan.description,
     )
+
+
+def may_replace(held: LicenseRecord | None, record: LicenseRecord, instead_of: LicenseRecord | None) -> bool:
+    """Whether *record* takes the place of *held*: it is newer, or *held* is the one that it is to replace.
+
+    The time mark tells no two records apart: it moves while they stay what they are.
+    """
+    if held is None or (held.epoch, held.revision) < (record.epoch, record.revision):
+        return True
+    return instead_of is not None and held == replace(instead_of, mark=held.mark)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from kuploy_saas_kit.adapters._rules import may_replace
 from kuploy_saas_kit.adapters.memory.state import Verbs
 from kuploy_saas_kit.license.ports import ClaimRecord, Lease, LicenseRecord, LicenseSaved
 
@@ -16,10 +17,9 @@ class LicenseVerbs(Verbs):
         with self._lock:
             return self._state.license
 
-    def save_license(self, record: LicenseRecord) -> LicenseSaved:
+    def save_license(self, record: LicenseRecord, *, instead_of: LicenseRecord | None = None) -> LicenseSaved:
         with self._lock:
-            held = self._state.license
-            if held is not None and (held.epoch, held.revision) >= (record.epoch, record.revision):
+            if not may_replace(self._state.license, record, instead_of):
                 return LicenseSaved(saved=False)
             self._state.license = record
             return LicenseSaved(saved=True)

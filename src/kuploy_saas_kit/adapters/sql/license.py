@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, delete, or_, select, update
+from sqlalchemy import Connection, and_, delete, or_, select, update
 
 from kuploy_saas_kit.adapters.sql.connection import SqlVerbs, upsert
 from kuploy_saas_kit.adapters.sql.rows import claim_from_json, claim_json
 from kuploy_saas_kit.license.ports import ClaimRecord, Lease, LicenseRecord, LicenseSaved
 
-_ONLY = 1
+_ONLY: Final = 1
+_RECORD: Final = tuple(field.name for field in fields(LicenseRecord))
 
 
 class LicenseVerbs(SqlVerbs):
@@ -24,23 +26,20 @@ class LicenseVerbs(SqlVerbs):
             return None
         return LicenseRecord(bytes(row.body), row.trust, row.epoch, row.revision, row.received_at, row.mark)
 
-    def save_license(self, record: LicenseRecord) -> LicenseSaved:
+    def save_license(self, record: LicenseRecord, *, instead_of: LicenseRecord | None = None) -> LicenseSaved:
         table = self._tables.license
-        row = {
-            "body": record.body,
-            "trust": record.trust,
-            "epoch": record.epoch,
-            "revision": record.revision,
-            "received_at": record.received_at,
-            "mark": record.mark,
-        }
+        row = {column: getattr(record, column) for column in _RECORD}
+        older = or_(
+            table.c.epoch < record.epoch, and_(table.c.epoch == record.epoch, table.c.revision < record.revision)
+        )
+        # The time mark tells no two records apart: it moves while they stay what they are.
+        same = [
+            table.c[name] == getattr(instead_of, name) for name in _RECORD if name != "mark" and instead_of is not None
+        ]
+        where = or_(older, and_(*same)) if same else older
         with self._writing() as connection:
             first = upsert(connection, table).values(id=_ONLY, **row)
-            older = or_(
-                table.c.epoch < record.epoch,
-                (table.c.epoch == record.epoch) & (table.c.revision < record.revision),
-            )
-            saved = first.on_conflict_do_update(index_elements=["id"], set_=row, where=older).returning(table.c.id)
+            saved = first.on_conflict_do_update(index_elements=["id"], set_=row, where=where).returning(table.c.id)
             return LicenseSaved(saved=connection.execute(saved).first() is not None)
 
     def save_mark(self, mark: datetime) -> None:

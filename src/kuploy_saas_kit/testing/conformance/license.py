@@ -40,6 +40,17 @@ class LicenseStoreTests(StoreTests):
             assert store.save_license(newer).saved
             assert store.load_license() == newer
 
+    def test_a_record_that_is_to_be_replaced(self, store: LicenseStore) -> None:
+        """A record of another license gives way whatever its revision, and only that one, wherever its mark is."""
+        store.save_license(RECORD)
+        fresh = replace(RECORD, body=b"another license", epoch=1, revision=1)
+        assert not store.save_license(fresh, instead_of=replace(RECORD, body=b"not this one")).saved
+        assert store.load_license() == RECORD
+        store.save_mark(NOW + MINUTE)
+        assert store.save_license(fresh, instead_of=RECORD).saved
+        assert store.load_license() == fresh
+        assert not store.save_license(replace(fresh, revision=0), instead_of=RECORD).saved
+
     def test_the_mark_moves_forward(self, store: LicenseStore) -> None:
         """The time mark is moved without touching the license, and never back."""
         store.save_license(RECORD)
