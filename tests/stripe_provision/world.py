@@ -20,7 +20,7 @@ from kuploy_saas_kit.stripe_provision import StripeGateway, StripeProvisioner
 from kuploy_saas_kit.stripe_provision.keys import StripeKeys
 from kuploy_saas_kit.stripe_provision.ports import BillingStore
 from kuploy_saas_kit.testing.clock import ManualClock
-from kuploy_saas_kit.testing.stripe import RecordedRequest, StripeSimulator
+from kuploy_saas_kit.testing.stripe import Quirks, RecordedRequest, StripeSimulator
 
 NO_WAIT = RetryBudget(first_wait=timedelta(), longest_wait=timedelta())
 TEST_KEY = "sk_test_sim"
@@ -78,9 +78,10 @@ class World:
     clock: ManualClock = field(default_factory=ManualClock)
     key: str | None = TEST_KEY
     store: BillingStore = field(default_factory=MemoryStore)
+    quirks: Quirks = field(default_factory=Quirks)
 
     def __post_init__(self) -> None:
-        self.sim = StripeSimulator(clock=self.clock)
+        self.sim = StripeSimulator(clock=self.clock, quirks=self.quirks)
         self.wire = Wire(self.sim.http_client())
         self.gateway = self.gateway_on(self.wire)
         self.provisioner = StripeProvisioner(self.gateway, self.store)

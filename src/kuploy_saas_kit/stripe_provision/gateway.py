@@ -251,8 +251,10 @@ class StripeGateway:
             try:
                 return request(client.v1, options).to_dict()
             except stripe.StripeError as error:
-                used_up += _is_stored_failure(error)
-                raise _translated(error) from _harmless(error)
+                failure = error
+            # Raised out here and without the package's frames, whose locals hold the key.
+            used_up += _is_stored_failure(failure)
+            raise _translated(failure) from _harmless(failure)
 
         return call_with_retries(attempt, attempts_for=_attempts_for, budget=self._budget)
 
@@ -349,4 +351,7 @@ def _harmless_text(text: str) -> str:
 
 def _harmless(error: stripe.StripeError) -> stripe.StripeError | None:
     """The cause to keep. Stripe's words about a key contain parts of the key."""
-    return None if error.http_status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} else error
+    if error.http_status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return None
+    error.__context__ = None
+    return error.with_traceback(None)

@@ -1,0 +1,196 @@
+"""The one place that speaks with Stripe: keys, errors, retries, pages."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import subprocess
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import stripe
+from tests.stripe_provision.world import LIVE_KEY, NO_WAIT, World, catalog, pro
+
+from kuploy_saas_kit import stripe_provision
+from kuploy_saas_kit._retry import RetryBudget, call_with_retries
+from kuploy_saas_kit.errors import BillingError, StripeRejectedError, StripeUnavailableError
+from kuploy_saas_kit.stripe_provision import StripeGateway, StripePort
+from kuploy_saas_kit.stripe_provision.gateway import API_VERSION
+
+
+def test_the_gateway_is_the_port() -> None:
+    """The adapter fits the port that everything else is written against."""
+    port: StripePort = World().gateway
+    assert port.space().account_id == "acct_sim"
+
+
+def test_every_request_is_pinned_to_one_api_version() -> None:
+    """Stripe's answers keep the shape that this version of the kit reads."""
+    world = World()
+    world.provisioner.provision(catalog(pro()))
+    assert {request.api_version for request in world.sim.requests} == {API_VERSION}
+
+
+def test_the_account_is_asked_once_for_each_key() -> None:
+    """Runs after the first cost no call to find out whose key it is; a swapped key asks again."""
+    world = World()
+    for _ in range(3):
+        world.gateway.pinned().space()
+    world.key = LIVE_KEY
+    assert world.gateway.space().livemode
+    assert [request.path for request in world.sim.requests] == ["/v1/account"] * 2
+
+
+def test_a_pinned_gateway_keeps_its_key() -> None:
+    """A key that is saved during a run does not move the run to another account."""
+    world = World()
+    pinned = world.gateway.pinned()
+    world.key = LIVE_KEY
+    assert not pinned.space().livemode
+    assert world.gateway.space().livemode
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code", "calls"),
+    [
+        ("lost_before", None, "connection", 3),
+        ("lost_after", None, "connection", 3),
+        ("timeout", None, "connection", 3),
+        ("500", 500, None, 3),
+        ("html_502", 502, None, 3),
+        ("429", 429, "rate_limit", 6),
+        ("lock_timeout_409", 409, "lock_timeout", 6),
+        ("lock_timeout_429", 429, "lock_timeout", 6),
+    ],
+)
+def test_what_may_succeed_later_is_tried_again(fault: Any, status: int | None, code: str | None, calls: int) -> None:
+    """Each fault is worth its number of attempts and ends as `StripeUnavailableError` that names it."""
+    world = World()
+    world.sim.fault(fault, times=None)
+    with pytest.raises(StripeUnavailableError) as caught:
+        world.gateway.product("kuploy_pro")
+    assert (caught.value.status, caught.value.code) == (status, code)
+    assert len(world.sim.requests) == calls
+    assert isinstance(caught.value.__cause__, stripe.StripeError)
+
+
+def test_refusals_are_not_tried_again_and_name_the_request() -> None:
+    """A refusal has Stripe's words, code, status and request id."""
+    world = World()
+    with pytest.raises(StripeRejectedError, match="No such price") as caught:
+        world.gateway.update_price("price_nope", {"active": False})
+    assert caught.value.status == 404
+    assert caught.value.code == "resource_missing"
+    assert caught.value.request_id
+    assert len(world.sim.requests) == 1
+
+
+@pytest.mark.parametrize("make", [repr, str, lambda gateway: "".join(map(str, vars(gateway)))])
+def test_no_key_shows(make: Callable[[StripeGateway], str]) -> None:
+    """Neither the gateway's repr nor its attributes' names hold the key."""
+    assert "hunter2" not in make(StripeGateway.from_key("sk_test_hunter2"))
+
+
+@pytest.mark.parametrize("fault", ["revoked", "lost_before", "500", "403"])
+def test_a_key_shows_nowhere(fault: Any) -> None:
+    """Neither messages nor the locals of any frame in the chain of errors hold the key."""
+    secret = "sk_test_" + "hunter2" * 3
+    world = World(key=secret)
+    if fault == "revoked":
+        world.sim.revoke(secret)
+    else:
+        world.sim.fault(fault, times=None)
+    gateway = world.gateway
+    del world
+    with pytest.raises(BillingError) as caught:
+        gateway.product("kuploy_pro")
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert secret not in "".join(map(str, error.args))
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if "stripe_provision" in frame.f_code.co_filename and "tests" not in frame.f_code.co_filename:
+                assert secret not in repr(frame.f_locals)
+            assert "site-packages/stripe/" not in frame.f_code.co_filename
+        error = error.__cause__ or error.__context__
+
+
+def test_a_notice_is_logged_and_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Stripe's notices reach the log without keys, and never a host that makes errors of warnings."""
+    world = World()
+    world.wire.headers = {"Stripe-Notice": "your key sk_test_abcdef is old"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        world.gateway.space()
+    assert "sk_…" in caplog.text
+    assert "abcdef" not in caplog.text
+
+
+def test_retries_of_one_write_share_a_key_and_writes_do_not() -> None:
+    """A lost answer is replayed and not done twice; two writes never share a key."""
+    world = World()
+    world.sim.fault("lost_after", match="POST /v1/products", times=2)
+    world.gateway.create_product("kuploy_a", {"name": "A"})
+    world.gateway.create_product("kuploy_b", {"name": "B"})
+    keys = [request.idempotency_key for request in world.writes]
+    assert keys[0] == keys[1] == keys[2] != keys[3]
+
+
+def test_waits_stay_within_the_budget() -> None:
+    """Waits grow at random up to their bound, and their sum never exceeds the budget."""
+    waits: list[float] = []
+    budget = RetryBudget(
+        waiting=timedelta(seconds=5), first_wait=timedelta(seconds=1), longest_wait=timedelta(seconds=2)
+    )
+
+    def fail(_attempt: int) -> None:
+        raise ValueError("again")
+
+    with pytest.raises(ValueError, match="again"):
+        call_with_retries(fail, attempts_for=lambda _error: 1000, budget=budget, sleep=waits.append)
+    assert 0 < sum(waits) <= 5
+    assert max(waits) <= 2
+
+
+def test_an_attempt_knows_its_number_and_a_result_ends_it() -> None:
+    """The first success is the result; what is worth one attempt is raised at once."""
+    seen: list[int] = []
+
+    def third_time(attempt: int) -> str:
+        seen.append(attempt)
+        if attempt < 3:
+            raise ValueError("again")
+        return "done"
+
+    assert call_with_retries(third_time, attempts_for=lambda _error: 5, budget=NO_WAIT) == "done"
+    assert seen == [1, 2, 3]
+    with pytest.raises(ValueError, match="again"):
+        call_with_retries(lambda _: third_time(0), attempts_for=lambda _error: 1, budget=NO_WAIT)
+
+
+def test_the_room_loads_lazily() -> None:
+    """Importing the room loads neither stripe nor pydantic nor tenacity; its names are all there."""
+    script = (
+        "import sys, kuploy_saas_kit.stripe_provision as room\n"
+        "assert not {'stripe', 'pydantic', 'tenacity', 'httpx'} & set(sys.modules)\n"
+        "from kuploy_saas_kit.stripe_provision import StripeProvisioner, provision_changes, Checkout\n"
+        "assert 'stripe' not in sys.modules\n"
+        "for name in room.__all__: getattr(room, name)\n"
+    )
+    subprocess.run([sys.executable, "-I", "-c", script], check=True)  # noqa: S603
+    assert list(stripe_provision.__all__) == sorted(stripe_provision.__all__)
+    with pytest.raises(AttributeError, match="nope"):
+        stripe_provision.nope
+
+
+def test_reports_are_values() -> None:
+    """A report can be copied and pickled, such as for a job queue, and is never taken for a verdict."""
+    report = World().provisioner.provision(catalog(pro()))
+    assert copy.copy(report) == report
+    assert pickle.loads(pickle.dumps(report)).changes == report.changes  # noqa: S301
+    with pytest.raises(TypeError, match="is_complete"):
+        bool(report)

@@ -1,0 +1,372 @@
+"""Checkout, payment and webhooks from end to end, with the simulator as Stripe."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import permutations
+from typing import Any
+
+import pytest
+from tests.stripe_provision.world import LIVE_KEY, TEST_SPACE, License, World, business, catalog, pro
+
+from kuploy_saas_kit.adapters.memory import MemoryStore
+from kuploy_saas_kit.errors import BillingDisabledError, CheckoutRefusedError, StripeRejectedError
+from kuploy_saas_kit.model.subscription import Access, OrgSubscription
+from kuploy_saas_kit.stripe_provision import Checkout, CheckoutSession, SessionKind, StripeWebhooks, naming
+from kuploy_saas_kit.testing.stripe.quirks import Quirks, Settings
+
+SECRET = "whsec_shop"
+WANTED = catalog(pro(), business())
+SEED_EVENTS = (
+    "checkout.session.completed",
+    "customer.subscription.created",
+    "customer.subscription.updated",
+    "customer.subscription.deleted",
+    "invoice.paid",
+    "invoice.payment_failed",
+)
+
+
+class Shop(World):
+    """A world that sells: plans in place, an endpoint that takes Stripe's deliveries, a checkout."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.license = License()
+        self.webhooks = StripeWebhooks(self.gateway, self.store, secrets=[SECRET], clock=self.clock)
+        self.checkout = Checkout(self.gateway, self.store, self.license)
+        self.statuses: list[int] = []
+        self.sim.endpoint(self.receive, secret=SECRET, events=SEED_EVENTS)
+        assert self.provisioner.provision(WANTED).is_complete
+
+    def receive(self, payload: bytes, signature: str) -> int:
+        """Answer a delivery."""
+        self.statuses.append(self.webhooks.handle(payload, signature).status)
+        return self.statuses[-1]
+
+    def start(self, org_id: str = "acme", plan: str = "pro") -> CheckoutSession:
+        """Begin a checkout."""
+        return self.checkout.start(org_id, plan, success_url="https://shop.test/ok", cancel_url="https://shop.test/no")
+
+    def rows(self, org_id: str = "acme") -> list[OrgSubscription]:
+        """The org's rows."""
+        return list(self.store.subscriptions_of(org_id))
+
+    def row(self, org_id: str = "acme") -> OrgSubscription:
+        """The org's only row."""
+        (row,) = self.rows(org_id)
+        return row
+
+    def sell(self, **how: Any) -> str:
+        """Sell Pro to acme and deliver; the subscription's id."""
+        self.sim.pay(self.start().id, **how)
+        self.sim.deliver()
+        return self.row().subscription_id
+
+
+def test_a_good_card_buys_the_plan() -> None:
+    """4242 pays at once; whatever the deliveries' order and number, acme is on Pro."""
+    shop = Shop()
+    session = shop.start()
+    assert session.kind is SessionKind.CHECKOUT
+    shop.sim.pay(session.id, "4242")
+    shop.sim.deliver(order="reversed", duplicates=2)
+    row = shop.row()
+    assert (row.plan, row.status, row.access, row.org_id) == ("pro", "active", Access.GRANTED, "acme")
+    assert row.period_end is not None
+    assert set(shop.statuses) == {200}
+
+
+def test_a_declined_card_leaves_nothing() -> None:
+    """0002 stays on the checkout page: no subscription, no row; another card then buys."""
+    shop = Shop()
+    session = shop.start()
+    shop.sim.pay(session.id, "0002")
+    shop.sim.deliver()
+    assert shop.rows() == []
+    shop.sim.pay(session.id, "4242")
+    shop.sim.deliver()
+    assert shop.row().access is Access.GRANTED
+
+
+@pytest.mark.parametrize(("succeeds", "access"), [(True, Access.GRANTED), (False, Access.NONE)])
+def test_a_card_that_asks_for_authentication(succeeds: bool, access: Access) -> None:  # noqa: FBT001 - the question
+    """3220 grants nothing until 3-D Secure succeeded, and nothing if it fails and the day passes."""
+    shop = Shop()
+    session = shop.start()
+    shop.sim.pay(session.id, "3220")
+    shop.sim.deliver()
+    assert all(row.access is Access.NONE for row in shop.rows())
+    shop.sim.authenticate(session.id, ok=succeeds)
+    shop.sim.advance(timedelta(hours=24))
+    shop.sim.deliver()
+    assert max((row.access for row in shop.rows()), default=Access.NONE) is access
+
+
+@pytest.mark.parametrize("starts_active", [True, False])
+def test_a_payment_that_takes_days(starts_active: bool) -> None:  # noqa: FBT001 - the question
+    """A delayed method ends in access once it is paid, under both of Stripe's undocumented answers."""
+    shop = Shop(quirks=Quirks(async_starts_active=starts_active))
+    session = shop.start()
+    shop.sim.pay(session.id, method="async")
+    shop.sim.deliver()
+    shop.sim.settle(session.id)
+    shop.sim.deliver()
+    assert shop.row().access is Access.GRANTED
+
+
+def test_any_order_of_the_six_events_ends_the_same() -> None:
+    """All 720 orders of six events, each delivered twice, end in Stripe's last state (I17)."""
+    shop = Shop()
+    name = shop.sell()
+    shop.sim.switch_plan(name, shop.sold("business")["id"])  # type: ignore[index]
+    shop.sim.portal_cancel(name)
+    shop.sim.portal_renew(name)
+    bodies: list[tuple[bytes, str]] = []
+
+    def keep(payload: bytes, signature: str) -> int:
+        bodies.append((payload, signature))
+        return 200
+
+    shop.sim.endpoint(keep, secret=SECRET)
+    for _ in range(2):
+        shop.sim.portal_cancel(name)
+        shop.sim.portal_renew(name)
+        shop.sim.pause(name)
+    shop.sim.deliver()
+    hints = bodies[:6]
+    assert len(hints) == 6
+    ends = set()
+    for order in permutations(hints):
+        shop.store = MemoryStore()
+        webhooks = StripeWebhooks(shop.gateway, shop.store, secrets=[SECRET], clock=shop.clock)
+        for payload, signature in (*order, *reversed(order)):
+            assert webhooks.handle(payload, signature).status == 200
+        ends.add(shop.row())
+    assert len(ends) == 1
+    assert ends.pop().status == shop.sim.subscription(name)["status"]
+
+
+def test_dunning_from_the_first_failure_to_the_end() -> None:
+    """Past due counts from the unpaid invoice through all retries; paying clears it; the end takes access away."""
+    shop = Shop()
+    name = shop.sell()
+    shop.sim.fail_payment(name)
+    shop.sim.deliver()
+    since = shop.row().past_due_since
+    assert shop.row().access is Access.GRACE
+    assert since is not None
+    shop.sim.advance(timedelta(days=4))
+    shop.sim.deliver()
+    assert (shop.row().access, shop.row().past_due_since) == (Access.GRACE, since)
+    shop.sim.pay_invoice(name)
+    shop.sim.deliver()
+    assert (shop.row().access, shop.row().past_due_since) == (Access.GRANTED, None)
+    shop.sim.fail_payment(name)
+    shop.sim.advance(timedelta(days=30))
+    shop.sim.deliver()
+    assert (shop.row().access, shop.row().is_terminal) == (Access.NONE, True)
+
+
+@pytest.mark.parametrize("after", ["cancel", "unpaid", "pause", "past_due"])
+def test_each_setting_after_the_last_retry(after: Any) -> None:
+    """Whatever the account does after its last retry: only an endless past_due leaves access, in grace."""
+    shop = Shop()
+    shop.sim.settings = Settings(after_retries=after)
+    shop.sim.fail_payment(shop.sell())
+    shop.sim.advance(timedelta(days=25))
+    shop.sim.deliver()
+    assert shop.row().access is (Access.GRACE if after == "past_due" else Access.NONE)
+    assert shop.row().status == {"cancel": "canceled", "pause": "paused"}.get(after, after)
+
+
+def test_a_cancellation_in_the_portal_and_its_withdrawal() -> None:
+    """The portal's `cancel_at` shows as cancelling with access until then, and the withdrawal clears it."""
+    shop = Shop()
+    name = shop.sell()
+    shop.sim.portal_cancel(name)
+    shop.sim.deliver()
+    assert shop.row().is_cancelling
+    shop.sim.portal_renew(name)
+    shop.sim.deliver()
+    assert not shop.row().is_cancelling
+    shop.sim.cancel(name, at_period_end=True)
+    shop.sim.deliver()
+    assert shop.row().is_cancelling
+    shop.sim.advance(timedelta(days=40))
+    shop.sim.deliver()
+    assert shop.row().access is Access.NONE
+
+
+def test_subscribers_keep_an_old_price() -> None:
+    """After a price change the old subscription still maps to its plan, and the diff counted it."""
+    shop = Shop()
+    shop.sell()
+    wanted = catalog(pro(2500), business())
+    assert any("1 subscriptions stay" in str(change) for change in shop.provisioner.diff(wanted))
+    assert shop.provisioner.provision(wanted).is_complete
+    shop.webhooks.sync_org("acme")
+    assert shop.row().plan == "pro"
+    assert shop.row().price_id != shop.sold("pro")["id"]  # type: ignore[index]
+
+
+def test_a_price_archived_in_between_is_retried_once() -> None:
+    """A checkout that read the mapping before a price change sells the new price."""
+    shop = Shop()
+    changed: list[str] = []
+
+    def change_price(method: str, path: str) -> None:
+        if path == "/v1/checkout/sessions" and not changed:
+            changed.append(path)
+            other, _ = shop.replica()
+            assert other.provision(catalog(pro(2500), business())).is_complete
+
+    shop.wire.before = change_price
+    session = shop.start()
+    shop.sim.pay(session.id)
+    shop.sim.deliver()
+    assert shop.row().price_id == shop.sold("pro")["id"]  # type: ignore[index]
+
+
+def test_a_price_archived_by_hand_is_an_error_that_says_so() -> None:
+    """Where nobody made a new price, Stripe's refusal reaches the caller after one try."""
+    shop = Shop()
+    price_id = shop.sold("pro")["id"]  # type: ignore[index]
+    shop.stripe().v1.products.update("kuploy_pro", {"default_price": ""})
+    shop.stripe().v1.prices.update(price_id, {"active": False})
+    shop.forget_requests()
+    with pytest.raises(StripeRejectedError, match="inactive"):
+        shop.start()
+    assert [request.path for request in shop.writes].count("/v1/checkout/sessions") == 1
+
+
+@pytest.mark.parametrize(("plan", "why"), [("internal", "Internal"), ("free", "not on sale"), ("nope", "not on sale")])
+def test_plans_that_are_not_sold(plan: str, why: str) -> None:
+    """Internal, default and unknown plans are refused before Stripe is asked to write anything."""
+    shop = Shop()
+    shop.forget_requests()
+    with pytest.raises(CheckoutRefusedError, match=why):
+        shop.start(plan=plan)
+    assert shop.writes == []
+
+
+def test_the_license_must_permit_new_checkouts() -> None:
+    """Without CREATE no checkout opens; the portal for what runs stays open."""
+    shop = Shop()
+    shop.sell()
+    shop.license.is_active = False
+    with pytest.raises(CheckoutRefusedError, match="license"):
+        shop.start()
+    assert shop.checkout.portal("acme", return_url="https://shop.test/").kind is SessionKind.PORTAL
+
+
+def test_without_keys_nothing_is_sold() -> None:
+    """No keys: checkout says so, and a delivery asks Stripe to come again."""
+    shop = Shop()
+    shop.sim.pay(shop.start().id)
+    shop.key = None
+    with pytest.raises(BillingDisabledError):
+        shop.start()
+    shop.sim.deliver()
+    assert set(shop.statuses) == {503}
+    shop.key = "sk_test_sim"
+    shop.sim.deliver()
+    assert shop.row().access is Access.GRANTED
+
+
+def test_an_org_that_pays_is_sent_to_the_portal() -> None:
+    """Whoever has a subscription that goes on changes it, and does not buy a second one."""
+    shop = Shop()
+    shop.sell()
+    assert shop.start(plan="business").kind is SessionKind.PORTAL
+    shop.sim.cancel(shop.row().subscription_id)
+    shop.sim.deliver()
+    assert shop.start(plan="business").kind is SessionKind.CHECKOUT
+
+
+def test_an_org_that_never_bought_has_no_portal() -> None:
+    """There is nothing to manage before the first checkout."""
+    with pytest.raises(CheckoutRefusedError, match="nothing to manage"):
+        Shop().checkout.portal("acme", return_url="https://shop.test/")
+
+
+def _race(count: int, body: Callable[[], object]) -> None:
+    threads = [threading.Thread(target=body) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_one_customer_for_an_org_under_races() -> None:
+    """Eight first checkouts at once make one customer."""
+    shop = Shop()
+    _race(8, shop.start)
+    customers = {session.customer for session in shop.stripe().v1.checkout.sessions.list({"limit": 100}).data}
+    assert customers == {shop.store.customer_of(TEST_SPACE, "acme")}
+    assert len(shop.stripe().v1.customers.list({"limit": 100}).data) == 1
+
+
+def test_a_stored_failure_does_not_bar_the_customer_for_a_day() -> None:
+    """A failure that Stripe keeps under the customer's key is passed by, not replayed."""
+    shop = Shop()
+    shop.sim.fault("saved_500", match="POST /v1/customers")
+    assert shop.start().kind is SessionKind.CHECKOUT
+
+
+def test_the_buyer_need_not_wait_for_a_webhook() -> None:
+    """On the success page `sync_org` finds what was bought, without any delivery."""
+    shop = Shop()
+    shop.sim.pay(shop.start().id)
+    shop.webhooks.sync_org("acme")
+    assert shop.row().access is Access.GRANTED
+
+
+@pytest.mark.parametrize("lost", ["customer.subscription.updated", "checkout.session.completed", "invoice.paid"])
+def test_any_lost_event_is_made_up_by_the_others(lost: str) -> None:
+    """Each event is only a hint: without any one of them the row is right."""
+    shop = Shop()
+    shop.sim.pay(shop.start().id)
+    shop.sim.deliver(drop=[lost])
+    assert shop.row().access is Access.GRANTED
+
+
+def test_four_days_without_an_endpoint() -> None:
+    """What `backfill_events` and `resync_all` find is what live deliveries would have written."""
+    live, late = Shop(), Shop()
+    for shop in (live, late):
+        before = shop.clock.now()
+        name = shop.sim.pay(shop.start().id)["subscription"]
+        shop.sim.switch_plan(name, shop.sold("business")["id"])  # type: ignore[index]
+        shop.sim.advance(timedelta(days=4))
+        if shop is live:
+            shop.sim.deliver()
+        else:
+            shop.webhooks.backfill_events(before)
+    assert live.row() == late.row()
+    assert late.webhooks.resync_all().changes == ()
+
+
+def test_going_live_sells_anew() -> None:
+    """With the live key the same org is another customer and its test subscription counts for nothing there."""
+    shop = Shop()
+    shop.sell()
+    shop.key = LIVE_KEY
+    with pytest.raises(CheckoutRefusedError):
+        shop.start()
+    assert shop.provisioner.provision(WANTED).is_complete
+    assert shop.start().kind is SessionKind.CHECKOUT
+    assert shop.store.customer_of(shop.gateway.space(), "acme") != shop.store.customer_of(TEST_SPACE, "acme")
+
+
+def test_sessions_carry_who_buys() -> None:
+    """Customer, session and subscription name the org in metadata that only the server writes."""
+    shop = Shop()
+    session = shop.stripe().v1.checkout.sessions.retrieve(shop.start().id)
+    customer = shop.stripe().v1.customers.retrieve(str(session.customer))
+    marks = naming.org_metadata("kuploy", "acme")
+    assert session.metadata is not None
+    assert customer.metadata is not None
+    assert session.metadata.to_dict() == customer.metadata.to_dict() == marks
