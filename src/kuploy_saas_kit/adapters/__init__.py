@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Final
 from kuploy_saas_kit.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from kuploy_saas_kit.adapters.file import FileLicenseStore
     from kuploy_saas_kit.adapters.memory import MemoryStore
     from kuploy_saas_kit.adapters.sql import SqlLayout, SqlStore
 
-__all__ = ["MemoryStore", "SqlLayout", "SqlStore"]
+__all__ = ["FileLicenseStore", "MemoryStore", "SqlLayout", "SqlStore"]
 
 _MODULES: Final = {
+    "FileLicenseStore": "kuploy_saas_kit.adapters.file",
     "MemoryStore": "kuploy_saas_kit.adapters.memory",
     "SqlLayout": "kuploy_saas_kit.adapters.sql",
     "SqlStore": "kuploy_saas_kit.adapters.sql",

@@ -1,0 +1,155 @@
+"""The license file against the suite of its ports, and what a file can suffer."""
+
+import json
+import logging
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kuploy_saas_kit.adapters import FileLicenseStore
+from kuploy_saas_kit.errors import StorageError
+from kuploy_saas_kit.testing import conformance
+from kuploy_saas_kit.testing.conformance.license import CLAIM, RECORD
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where the file will be; its folder is not there yet."""
+    return tmp_path / "state" / "license.json"
+
+
+class FileTests:
+    @pytest.fixture
+    def store(self, path: Path) -> FileLicenseStore:
+        return FileLicenseStore(path)
+
+
+class TestLicense(FileTests, conformance.LicenseStoreTests): ...
+
+
+class TestIdentity(FileTests, conformance.IdentityStoreTests): ...
+
+
+def filled(path: Path) -> FileLicenseStore:
+    """A store with one of everything."""
+    store = FileLicenseStore(path)
+    store.ensure_instance_id("inst_1")
+    store.save_license_key("lic_secret")
+    store.save_license(RECORD)
+    store.save_claim(CLAIM)
+    return store
+
+
+def test_another_process_reads_the_same(path: Path) -> None:
+    """What one store wrote another one on the same path finds."""
+    filled(path)
+    again = FileLicenseStore(path)
+    assert again.ensure_instance_id("inst_2") == "inst_1"
+    assert (again.load_license_key(), again.load_license(), again.load_claim()) == ("lic_secret", RECORD, CLAIM)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
+def test_only_the_owner_may_read(path: Path) -> None:
+    """The file holds the license key: nobody else may read it, and the temporary one neither."""
+    filled(path)
+    assert {stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'{"license": ' * 500,
+        b"\xff\xfe",
+        b"x" * (4 * 1024 * 1024 + 1),
+        b'{"instance_id": 7}',
+    ],
+    ids=["empty", "cut", "list", "null", "nested", "binary", "huge", "type"],
+)
+def test_a_corrupt_file_is_an_absent_file(path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """It is reported, never an exception, and the next write replaces it."""
+    path.parent.mkdir()
+    path.write_bytes(content)
+    store = FileLicenseStore(path)
+    with caplog.at_level(logging.WARNING):
+        assert (store.load_license(), store.load_license_key(), store.load_claim()) == (None, None, None)
+    assert caplog.records
+    assert store.ensure_instance_id("inst_1") == "inst_1"
+    assert FileLicenseStore(path).ensure_instance_id("inst_2") == "inst_1"
+
+
+def test_a_corrupt_part_leaves_the_others(path: Path) -> None:
+    """An unreadable license costs neither the identity nor the key."""
+    filled(path)
+    document = json.loads(path.read_text())
+    document["license"]["mark"] = "yesterday"
+    path.write_text(json.dumps(document))
+    store = FileLicenseStore(path)
+    assert store.load_license() is None
+    assert store.load_license_key() == "lic_secret"
+    assert store.ensure_instance_id("inst_2") == "inst_1"
+    assert store.save_license(RECORD).saved
+
+
+def test_a_writer_that_died_leaves_nothing_behind(path: Path) -> None:
+    """Temporary files of a crashed writer are swept by the next write, and those of other files are not."""
+    store = filled(path)
+    left, other = path.parent / ".license.json.abc.tmp", path.parent / ".other.json.abc.tmp"
+    for file in (left, other):
+        file.write_bytes(b"half")
+    store.save_claim(None)
+    assert not left.exists()
+    assert other.exists()
+
+
+def test_a_failed_write_leaves_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the disk is full the old content stands, and the error says so without showing it."""
+    store = filled(path)
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="No space left") as caught:
+        store.save_license_key("lic_other")
+    assert "lic_" not in str(caught.value)
+    assert FileLicenseStore(path).load_license_key() == "lic_secret"
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    """A path below a file can hold nothing, and the error names the path."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match=r"license\.json"):
+        FileLicenseStore(tmp_path / "file" / "license.json").ensure_instance_id("inst_1")
+
+
+def test_no_secret_is_shown(path: Path) -> None:
+    """The key stands in the file and in nothing that is printed."""
+    assert "lic_secret" not in repr(filled(path))
+
+
+def test_processes_agree_on_the_id(path: Path) -> None:
+    """Of several processes that start at once all get the same instance id."""
+    code = (
+        "import sys; from kuploy_saas_kit.adapters import FileLicenseStore as S;"
+        "sys.stdin.read(1); print(S(sys.argv[1]).ensure_instance_id(sys.argv[2]))"
+    )
+    started = [
+        subprocess.Popen(  # noqa: S603 - this interpreter, with a line of ours
+            [sys.executable, "-c", code, str(path), f"inst_{number}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(4)
+    ]
+    answers = {process.communicate("g")[0] for process in started}
+    assert len(answers) == 1
+    assert answers != {""}
