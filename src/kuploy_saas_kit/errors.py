@@ -194,7 +194,7 @@ class WebhookRejectedError(BillingError):
 
 @contextmanager
 def storage_errors(doing: str) -> Iterator[None]:
-    """Let nothing but the kit's own errors escape from a store: anything else becomes a `StorageError` with its cause."""
+    """Whatever a store raises within becomes a `StorageError` with its cause; the kit's own errors pass."""
     try:
         yield
     except KitError:

@@ -28,8 +28,9 @@ from kuploy_saas_kit.errors import (
     PlanVersionConflictError,
     storage_errors,
 )
-from kuploy_saas_kit.license.client import LicenseClient, SyncResult
+from kuploy_saas_kit.license.client import LicenseClient
 from kuploy_saas_kit.license.config import LicenseConfig
+from kuploy_saas_kit.license.exchange import SyncResult
 from kuploy_saas_kit.license.ports import MeterReport, UsageReport
 from kuploy_saas_kit.license.refresher import Refresher
 from kuploy_saas_kit.license.snapshot import LicenseSnapshot
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from kuploy_saas_kit.stripe_provision import (
         Checkout,
         ProvisionReport,
+        StripeGateway,
         StripeKeys,
         StripeProvisioner,
         StripeWebhooks,

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,26 +20,26 @@ from kuploy_saas_kit.plans import (
     compose_feature,
     require_within_ceiling,
 )
-from kuploy_saas_kit.model.limits import limit_from_wire
+from kuploy_saas_kit.model.limits import LimitValue, limit_from_wire
 from kuploy_saas_kit.testing.strategies import feature_keys, grants, limit_keys, plans
 
 VECTORS = json.loads((Path(__file__).parents[1] / "data" / "compose.json").read_text())
 
 
-def _limits(wire):
+def _limits(wire: dict[str, int]) -> dict[str, LimitValue]:
     return {key: limit_from_wire(value, key) for key, value in wire.items()}
 
 
-def _grant(wire):
+def _grant(wire: Any) -> LicenseGrant | None:
     return None if wire is None else LicenseGrant(wire["tier"], wire["features"], _limits(wire["limits"]))
 
 
-def _plan(wire):
+def _plan(wire: Any) -> Plan:
     return INTERNAL if wire == "internal" else Plan("pro", "Pro", None, wire["features"], _limits(wire["limits"]))
 
 
 @pytest.mark.parametrize("case", VECTORS["cases"], ids=range(len(VECTORS["cases"])))
-def test_shared_cases(case):
+def test_shared_cases(case: Any) -> None:
     """Features, limits and violations are those of the cases shared with other implementations."""
     grant, plan = _grant(case["grant"]), _plan(case["plan"])
     rights = compose(grant, plan)
@@ -47,7 +48,7 @@ def test_shared_cases(case):
     assert [[one.kind, one.key] for one in ceiling_violations(plan, grant)] == case["violations"]
 
 
-def test_shipped_tiers_are_the_documented_ones():
+def test_shipped_tiers_are_the_documented_ones() -> None:
     """The tiers that ship are the documented tables, row by row."""
     shared = {
         name: LicenseGrant(name, tier["features"], _limits(tier["limits"])) for name, tier in VECTORS["tiers"].items()
@@ -56,7 +57,7 @@ def test_shipped_tiers_are_the_documented_ones():
 
 
 @given(grants, plans())
-def test_the_ceiling_is_a_theorem(grant, plan):
+def test_the_ceiling_is_a_theorem(grant: LicenseGrant, plan: Plan) -> None:
     """What an org has is never above the license, and never above its plan."""
     rights = compose(grant, plan)
     assert rights <= grant.entitlements
@@ -64,27 +65,27 @@ def test_the_ceiling_is_a_theorem(grant, plan):
 
 
 @given(grants)
-def test_internal_is_the_ceiling_exactly(grant):
+def test_internal_is_the_ceiling_exactly(grant: LicenseGrant) -> None:
     """Internal grants up to, and never above, what the license grants."""
     assert compose(grant, INTERNAL) == grant.entitlements
     assert ceiling_violations(INTERNAL, grant) == ()
 
 
 @given(plans())
-def test_without_a_license_there_is_nothing(plan):
+def test_without_a_license_there_is_nothing(plan: Plan) -> None:
     """No grant means no rights, also for Internal."""
     assert compose(None, plan) == compose(None, INTERNAL) == Entitlements.BOTTOM
 
 
 @given(grants, plans(), feature_keys)
-def test_a_feature_needs_both_layers(grant, plan, feature):
+def test_a_feature_needs_both_layers(grant: LicenseGrant, plan: Plan, feature: str) -> None:
     """A feature is there only if the license and the plan grant it."""
     assert compose_feature(feature, grant, plan) == (feature in grant.features and feature in plan.features)
     assert compose_feature(feature, grant, plan) == compose(grant, plan).allows(feature)
 
 
 @given(grants, plans())
-def test_accepted_plans_lose_no_feature(grant, plan):
+def test_accepted_plans_lose_no_feature(grant: LicenseGrant, plan: Plan) -> None:
     """A plan that passes at edit time has every feature it names when composed."""
     try:
         require_within_ceiling(plan, grant)
@@ -95,13 +96,13 @@ def test_accepted_plans_lose_no_feature(grant, plan):
 
 
 @given(grants, plans(), limit_keys)
-def test_violations_are_what_composition_clamps(grant, plan, key):
+def test_violations_are_what_composition_clamps(grant: LicenseGrant, plan: Plan, key: str) -> None:
     """A limit is reported at edit time exactly where composing makes it smaller."""
     reported = {one.key for one in ceiling_violations(plan, grant) if one.kind == "limit"}
     assert (key in reported) == (compose(grant, plan).limit(key) != plan.limits[key])
 
 
-def test_refusal_names_every_feature_and_the_way_out():
+def test_refusal_names_every_feature_and_the_way_out() -> None:
     """The error lists what is above, carries the violations, and says what to do."""
     plan = Plan("gold", "Gold", None, {"whiteLabel", "aiAssistant"}, {"maxProjects": UNLIMITED})
     with pytest.raises(CeilingExceededError, match=r"gold.*growth.*whiteLabel.*upgrade the license") as caught:
@@ -109,7 +110,7 @@ def test_refusal_names_every_feature_and_the_way_out():
     assert [one.key for one in caught.value.violations] == ["whiteLabel"]
 
 
-def test_limits_are_refused_only_on_request():
+def test_limits_are_refused_only_on_request() -> None:
     """An unlimited plan under a finite license is normal, and refused only where asked for."""
     plan = Plan("big", "Big", limits={"maxProjects": UNLIMITED})
     require_within_ceiling(plan, KUPLOY_CLOUD.tiers["growth"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -14,8 +15,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0 done, 1 a check did not hold, 2 it could not be done."""
     parser = _parser()
     parsed = parser.parse_args(arguments)
+    logging.getLogger("kuploy_saas_kit").addHandler(logging.NullHandler())
     try:
         return int(parsed.run(parsed))
+    except ModuleNotFoundError as error:
+        print(f"kuploy-saas-kit: {error.name} is missing: pip install 'kuploy-saas-kit[all]'", file=sys.stderr)
+        return 2
     except KitError as error:
         print(f"kuploy-saas-kit: {error}", file=sys.stderr)
         return 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterable
 from enum import Enum
 from typing import Final, TypeAlias
@@ -78,5 +79,4 @@ def checked_key(key: object) -> str:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return reprlib.repr(value)

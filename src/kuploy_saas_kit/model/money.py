@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from kuploy_saas_kit.errors import InvalidValueError
 
@@ -24,6 +24,8 @@ _TWO_DECIMAL: Final = (
     "uyu uzs wst xcd xcg yer zar zmw"
 )
 _THREE_DECIMAL: Final = "bhd jod kwd omr tnd"
+_THREE: Final = 3
+_THREE_DECIMAL_STEP: Final = 10  # the last of three decimals must be 0
 
 # Sent with two decimals that must be 00, although people write them without any.
 _WHOLE_ONLY: Final = frozenset({"isk", "ugx"})
@@ -70,7 +72,7 @@ def _table() -> dict[str, Currency]:
 def _step(code: str, exponent: int) -> int:
     if code in _WHOLE_ONLY:
         return 100
-    return 10 if exponent == 3 else 1
+    return _THREE_DECIMAL_STEP if exponent == _THREE else 1
 
 
 CURRENCIES: Final = _table()
@@ -84,18 +86,19 @@ class BillingCycle(StrEnum):
     ANNUAL = "annual"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Price:
     """What a plan costs: *amount* in minor units (2000 CAD is 20.00 dollars, 5000 XOF is 5000 francs) each *cycle*."""
 
     amount: int
     currency: str
-    cycle: BillingCycle = BillingCycle.MONTHLY
+    cycle: BillingCycle
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "currency", checked_currency(self.currency).code)
-        object.__setattr__(self, "cycle", _checked_cycle(self.cycle))
-        _check_amount(self.amount, CURRENCIES[self.currency])
+    def __init__(self, amount: int, currency: str, cycle: BillingCycle | str = BillingCycle.MONTHLY) -> None:
+        assign: Any = object.__setattr__
+        assign(self, "currency", checked_currency(currency).code)
+        assign(self, "cycle", _checked_cycle(cycle))
+        assign(self, "amount", _checked_amount(amount, CURRENCIES[self.currency]))
 
     @property
     def below_minimum(self) -> bool:
@@ -130,7 +133,7 @@ def _checked_cycle(cycle: str) -> BillingCycle:
         raise InvalidValueError(f"a billing cycle is 'monthly' or 'annual', not {str(cycle)[:20]!r}") from None
 
 
-def _check_amount(amount: object, currency: Currency) -> None:
+def _checked_amount(amount: object, currency: Currency) -> int:
     if isinstance(amount, bool) or not isinstance(amount, int):
         raise InvalidValueError(f"an amount is an int in minor units, not {type(amount).__name__}")
     if not 0 <= amount <= MAX_AMOUNT:
@@ -139,3 +142,4 @@ def _check_amount(amount: object, currency: Currency) -> None:
         raise InvalidValueError(
             f"amounts in {currency.code.upper()} are multiples of {currency.step} minor units; got {amount}"
         )
+    return amount

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
-
-from kuploy_saas_kit.cli.demo.report import Reporter
-from kuploy_saas_kit.errors import ConfigurationError
 
 
 def run_demo(*, as_json: bool = False, keep: str | None = None, stripe_test: bool = False) -> int:
-    """Play the story; 0 if every check held. Without *stripe_test* no key of the environment is ever used."""
-    from kuploy_saas_kit.cli.demo.shop import SimulatedShop  # noqa: PLC0415 - needs several extras
+    """Play the story; 0 if every check held. Without *stripe_test* no key of the environment is ever used.
 
-    if stripe_test:
-        raise ConfigurationError("not yet")
+    With *keep* the SQLite file stays in that folder, which must not hold one from before.
+    """
+    from kuploy_saas_kit.cli.demo.report import Reporter  # noqa: PLC0415 - the demo needs several extras
+    from kuploy_saas_kit.cli.demo.shop import SimulatedShop, test_mode_shop  # noqa: PLC0415 - likewise
+    from kuploy_saas_kit.cli.demo.stage import folder_to_keep, stage  # noqa: PLC0415 - likewise
+    from kuploy_saas_kit.cli.demo.story import STORY  # noqa: PLC0415 - likewise
+    from kuploy_saas_kit.testing.clock import ManualClock  # noqa: PLC0415 - likewise
+
+    clock = ManualClock()
+    shop = test_mode_shop(os.environ, clock) if stripe_test else SimulatedShop(clock)
     reporter = Reporter(as_json=as_json)
-    if keep is not None:
-        Path(keep).mkdir(parents=True, exist_ok=True)
-        return _play(Path(keep), SimulatedShop, reporter)
-    with tempfile.TemporaryDirectory(prefix="kuploy-demo-") as folder:
-        return _play(Path(folder), SimulatedShop, reporter)
-
-
-def _play(folder: Path, shop_class, reporter: Reporter) -> int:
-    from kuploy_saas_kit.cli.demo.stage import stage
-    from kuploy_saas_kit.cli.demo.story import STORY
-    from kuploy_saas_kit.testing.clock import ManualClock
-
-    with stage(folder, shop_class(ManualClock())) as props:
+    place = tempfile.TemporaryDirectory(prefix="kuploy-demo-") if keep is None else nullcontext(folder_to_keep(keep))
+    with place as folder, stage(Path(folder), shop) as props:
         for title, step in STORY:
             reporter.begin(title)
             step(props, reporter)

@@ -11,6 +11,7 @@ from typing import Final
 
 from kuploy_saas_kit.adapters import SqlStore
 from kuploy_saas_kit.cli.demo.shop import Shop
+from kuploy_saas_kit.errors import ConfigurationError
 from kuploy_saas_kit.kit import KitConfig, SaasKit
 from kuploy_saas_kit.license import LicenseConfig
 from kuploy_saas_kit.license.ports import HubRequest, HubResponse
@@ -20,6 +21,7 @@ from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.hub import HubSimulator
 from kuploy_saas_kit.testing.loopback import LoopbackServer
 
+DATABASE: Final = "kit.db"
 WEBHOOK_PATH: Final = "/api/webhooks/stripe"
 WEBHOOK_SECRET: Final = "whsec_demo"  # noqa: S105 - opens nothing outside the demo
 
@@ -64,7 +66,7 @@ class Stage:
         self.store = SqlStore.from_url(f"sqlite:///{self.database}", clock=self.clock)
         self.exits.callback(self.store.close)
         license_config = LicenseConfig(hub_url=self.hub_url, trusted_keys=self.hub.trusted_keys)
-        config = KitConfig(license=license_config, stripe_base_url=self.shop.base_url)
+        config = KitConfig(license=license_config, namespace=self.shop.namespace, stripe_base_url=self.shop.base_url)
         self.kit = SaasKit(config, self.store, stripe=lambda: self.keys, clock=self.clock)
         self.exits.callback(self.kit.stop)
 
@@ -85,6 +87,18 @@ class Stage:
         return HubResponse(outcome.status, {}, b"")
 
 
+def folder_to_keep(name: str) -> str:
+    """The folder, made if need be; one that holds a database already is refused rather than played upon."""
+    folder = Path(name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"cannot make the folder {name}: {error.strerror}") from error
+    if (folder / DATABASE).exists():
+        raise ConfigurationError(f"{folder / DATABASE} is there already: remove it, or name another folder")
+    return name
+
+
 @contextmanager
 def stage(folder: Path, shop: Shop) -> Iterator[Stage]:
     """Set everything up, and let go of it at the end."""
@@ -93,6 +107,6 @@ def stage(folder: Path, shop: Shop) -> Iterator[Stage]:
         hub = HubSimulator(clock=clock)
         hub_url = exits.enter_context(hub.serve())
         exits.enter_context(shop.open())
-        made = Stage(clock, hub, hub_url, shop, folder / "kit.db", exits)
+        made = Stage(clock, hub, hub_url, shop, folder / DATABASE, exits)
         made.restart()
         yield made
