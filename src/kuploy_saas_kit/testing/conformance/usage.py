@@ -64,6 +64,7 @@ class UsageStoreTests(StoreTests):
         assert refused.outcome is TakeOutcome.REFUSED
         assert refused.blocking == Claim(ORG, LIMIT, 1, 5)
         assert refused.used == {ORG_COUNTER: 5, INSTANCE_COUNTER: 5}
+        assert used(store) == (5, 5)
 
     def test_a_refusal_by_the_instance_takes_nothing_from_the_org(self, store: UsageStore) -> None:
         """Where only one of two claims fits, neither is taken."""
