@@ -47,7 +47,7 @@ def test_enterprise_and_other_products_have_no_limit_of_instances() -> None:
 
 def test_known_instances_over_the_limit_get_terms() -> None:
     """After a downgrade the earliest seats stay active and the others are suspended, with a payload."""
-    three = [instance("inst_b", seated=-DAY), instance("inst_a"), instance("inst_c")]
+    three = [instance("inst_b"), instance("inst_a", place=2), instance("inst_c", place=3)]
     downgraded = with_instances(account("growth"), *three)
     got = {one.instance_id: terms(downgraded, one.instance_id) for one in three}
     assert {name: answer.status for name, answer in got.items()} == {
@@ -60,14 +60,14 @@ def test_known_instances_over_the_limit_get_terms() -> None:
 
 def test_a_silent_instance_gives_its_seat_back() -> None:
     """Once its last answer has run out an instance holds no seat; when it returns it comes last."""
-    gone = instance("inst_old", seated=-9 * DAY, held_until=NOW)
+    gone = instance("inst_old", held_until=NOW)
     base = with_instances(account("growth"), gone)
     newcomer = terms(base, "inst_new").instance
-    assert newcomer.seated_at == NOW
+    assert newcomer.place == 2
     both = with_instances(account("growth"), gone, newcomer)
     later = NOW + DAY
     returned = terms(both, "inst_old", now=later)
-    assert (returned.status, returned.instance.seated_at) == (HubStatus.SUSPENDED, later)
+    assert (returned.status, returned.instance.place) == (HubStatus.SUSPENDED, 3)
     assert terms(with_instances(account("growth"), gone), "inst_old", now=later).status is HubStatus.ACTIVE
 
 

@@ -36,7 +36,7 @@ from kuploy_saas_kit.model.plan import Plan
 from kuploy_saas_kit.testing.clock import ManualClock
 
 FREE = Plan("free", "Gratuit – €", is_default=True, description="two\nlines")
-PRO = Plan("pro", "Pro", Price(0, "gnf", "annual"), {"aiAssistant"}, {"maxApps": UNLIMITED}, is_active=False)  # type: ignore[arg-type]
+PRO = Plan("pro", "Pro", Price(0, "gnf", "annual"), {"aiAssistant"}, {"maxApps": UNLIMITED}, is_active=False)
 
 ROWS: tuple[Row, ...] = (
     Tenant(tenant_id="tenant_1", name="Acme"),
@@ -54,7 +54,7 @@ ROWS: tuple[Row, ...] = (
     Instance(
         license_id="license_1",
         instance_id="inst_one",
-        seated_at=NOW,
+        place=2,
         held_until=NOW + timedelta(days=7),
         revision=2**63 - 1,
         report_seq=4,

@@ -22,7 +22,7 @@ TICK = timedelta(seconds=10)
 DAY = timedelta(days=1)
 FREE = Plan("free", "Free", limits={"maxProjects": 1}, is_default=True)
 PRO = Plan("pro", "Pro", Price(2000, "cad"), {"customDomains"}, {"maxProjects": 10, "maxApps": UNLIMITED})
-GNF = Plan("biz", "Business", Price(290_000, "gnf", "annual"), {"aiAssistant"}, is_active=False)  # type: ignore[arg-type]
+GNF = Plan("biz", "Business", Price(290_000, "gnf", "annual"), {"aiAssistant"}, is_active=False)
 
 
 class World:

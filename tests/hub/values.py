@@ -31,13 +31,12 @@ def with_instances(base: Account, *instances: Instance) -> Account:
     )
 
 
-def instance(name: str, *, seated: timedelta = timedelta(), **changes: Any) -> Instance:
-    """An instance that took its seat at NOW + *seated* and holds it for a week from NOW."""
+def instance(name: str, **changes: Any) -> Instance:
+    """An instance that holds the first seat for a week from NOW."""
     return Instance(
         license_id="license_1",
         instance_id=name,
-        seated_at=NOW + seated,
-        **{"held_until": NOW + timedelta(days=7), **changes},
+        **{"place": 1, "held_until": NOW + timedelta(days=7), **changes},
     )
 
 

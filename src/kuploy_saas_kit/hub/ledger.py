@@ -114,17 +114,21 @@ def _seated(account: Account, asked: SyncAsked, policy: HubPolicy, now: datetime
         return Instance(
             license_id=account.license.license_id,
             instance_id=asked.instance_id,
-            seated_at=now,
+            place=_last_place(account),
             held_until=held_until,
         )
     if known.is_removed:
         return known
-    seated_at = known.seated_at if known.is_live(now) else now
-    return replace(known, seated_at=seated_at, held_until=held_until)
+    place = known.place if known.is_live(now) else _last_place(account)
+    return replace(known, place=place, held_until=held_until)
 
 
 def _seats_taken(account: Account, now: datetime) -> int:
     return sum(instance.is_live(now) for instance in account.instances.values())
+
+
+def _last_place(account: Account) -> int:
+    return 1 + max((instance.place for instance in account.instances.values()), default=0)
 
 
 def _next_revision(instance: Instance, asked: SyncAsked, epoch: int) -> int:
@@ -174,9 +178,8 @@ def _standing(account: Account, instance: Instance, others: list[Instance], now:
 
 
 def _seats_before(instance: Instance, others: list[Instance], now: datetime) -> int:
-    """How many live instances took their seat earlier; the id decides between two of the same instant."""
-    place = (instance.seated_at, instance.instance_id)
-    return sum(other.is_live(now) and (other.seated_at, other.instance_id) < place for other in others)
+    """How many live instances took their seat earlier."""
+    return sum(other.is_live(now) and other.place < instance.place for other in others)
 
 
 def _over_limit(account: Account) -> str:

@@ -134,15 +134,16 @@ class MeterTotal:
 class Instance(Row):
     """A deployment that has used the license.
 
-    It holds one of the license's seats from *seated_at* until its last answer runs out at *held_until*. *revision*
-    is that of its last answer, *report_seq* orders the gauges in *usage*. An *allowance* is the total it may hold.
+    It holds one of the license's seats until its last answer runs out at *held_until*; *place* says after whom it took
+    it. *revision* is that of its last answer, *report_seq* orders the gauges in *usage*. An *allowance* is the total
+    that it may hold.
     """
 
     KEY: ClassVar[tuple[str, ...]] = ("license_id", "instance_id")
 
     license_id: str
     instance_id: str
-    seated_at: datetime
+    place: int
     held_until: datetime
     is_removed: bool = False
     revision: int = 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
 
 from kuploy_saas_kit.hub.claims import ClaimAsked
@@ -22,18 +22,13 @@ MAX_BODY: Final = 64 * 1024
 BODY_TOO_LARGE: Final = Refusal(413, RefusalCode.INVALID_REQUEST, f"The body is over {MAX_BODY} bytes.")
 
 _MAX_TOLD: Final = 5
-
-
-def _printable(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("must be printable")
-    return text
+_NO_CONTROLS: Final = r"\A[^\x00-\x1f\x7f-\x9f]*\z"
 
 
 _Id = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}\z")]
 _Key = Annotated[str, StringConstraints(pattern=r"\A[A-Za-z][A-Za-z0-9_.-]{0,63}\z")]
-_Text = Annotated[str, StringConstraints(max_length=255), AfterValidator(_printable)]
-_Url = Annotated[str, StringConstraints(max_length=2048), AfterValidator(_printable)]
+_Text = Annotated[str, StringConstraints(max_length=255, pattern=_NO_CONTROLS)]
+_Url = Annotated[str, StringConstraints(max_length=2048, pattern=_NO_CONTROLS)]
 _Count = Annotated[int, Field(ge=0, le=MAX_LIMIT)]
 
 
