@@ -17,6 +17,7 @@ _LOG: Final = logging.getLogger("kuploy_saas_kit.license")
 _NAME: Final = "license-sync"
 _TTL: Final = timedelta(seconds=90)
 _RENEW_EVERY: Final = timedelta(seconds=30)
+_CLOCKS_APART: Final = timedelta(minutes=5)
 _SHORTEST_WAIT: Final = timedelta(seconds=1)
 
 
@@ -52,7 +53,9 @@ class Leadership:
             return Turn(is_mine=True)
         self._taken_at = self._clock.elapsed() if lease.held else None
         wait = lease.until - self._clock.now()
-        return Turn(lease.held, min(max(wait, _SHORTEST_WAIT), _TTL))
+        # Nobody takes a lease for so long: a clock was set back, and its holder may be gone.
+        is_absurd = wait > _TTL + _CLOCKS_APART
+        return Turn(lease.held or is_absurd, min(max(wait, _SHORTEST_WAIT), _TTL))
 
     def renew(self) -> None:
         """Prolong the lease now and then, if it is held: a back-off may be longer than the lease."""

@@ -23,7 +23,7 @@ from kuploy_saas_kit.model.plan import Plan, PlanCatalog
 from kuploy_saas_kit.model.product import ProductSchema, UnknownKey
 
 SCHEMA_VERSION: Final = 1
-_END_OF_TIME: Final = 253_402_300_799  # the last second of the year 9999
+_END_OF_TIME: Final = 221_845_391_999  # the last second of the year 8999: room to add to it
 _PRINTABLE: Final = r"^[^\x00-\x1f\x7f-\x9f\x{2028}\x{2029}]*$"
 _BOUNDS: Final = frozenset({"string_too_long", "string_too_short", "string_pattern_mismatch", "too_long", "too_short"})
 
