@@ -33,6 +33,8 @@ def create(space: Space, call: Call) -> Row:
     expires_at = _expires_at(space, call)
     lines = _lines(space, call)
     _require_fitting(space, mode, lines)
+    subscription_data = call.get("subscription_data") or {}
+    metadata_of({}, subscription_data.get("metadata") or {}, param="subscription_data[metadata]")
     id_ = space.world.new_id(f"cs_{'live' if space.livemode else 'test'}")
     total = sum(line["amount_total"] for line in lines)
     row: Row = {
@@ -42,7 +44,7 @@ def create(space: Space, call: Call) -> Row:
         **dict.fromkeys(_ECHOED),
         "amount_subtotal": None if mode == "setup" else total,
         "amount_total": None if mode == "setup" else total,
-        "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
+        "automatic_tax": {"enabled": _wants_tax(call), "liability": None, "provider": None, "status": None},
         "created": space.now,
         "currency": lines[0]["currency"] if lines else call.get("currency"),
         "custom_fields": [],
@@ -68,10 +70,14 @@ def create(space: Space, call: Call) -> Row:
         "ui_mode": call.get("ui_mode", "hosted_page"),
         "url": f"https://checkout.stripe.com/c/pay/{id_}",
         **call.given(*_ECHOED),
-        "_subscription_data": call.get("subscription_data") or {},
+        "_subscription_data": subscription_data,
         "_pending": None,
     }
     return space.add(row)
+
+
+def _wants_tax(call: Call) -> bool:
+    return bool((call.get("automatic_tax") or {}).get("enabled"))
 
 
 def _mode(call: Call) -> str:

@@ -77,6 +77,7 @@ class Post:
 
     def select(self, order: Order, duplicates: int, drop: Collection[str]) -> list[Waiting]:
         """The attempts to make now; dropped events, named by id or type, will never arrive."""
+        drop = (drop,) if isinstance(drop, str) else drop
         lost = [entry for entry in self.waiting if entry.event["id"] in drop or entry.event["type"] in drop]
         self.waiting = [entry for entry in self.waiting if entry not in lost]
         chosen = list(self.waiting)

@@ -18,10 +18,13 @@ _ZEROES = (
 )  # fmt: skip
 
 
-def new_invoice(space: Space, subscription: Row, *, reason: str, period: tuple[int, int], free: bool = False) -> Row:
-    """A draft for *subscription* as its items stand; *period* is the one that has passed, as on Stripe's invoices."""
+def new_invoice(space: Space, subscription: Row, items: list[Row], *, reason: str, period: tuple[int, int]) -> Row:
+    """A draft for *items* of a subscription; *period* is the one that has passed, as on Stripe's invoices.
+
+    A trial costs nothing.
+    """
     id_ = space.world.new_id("in")
-    lines = [_line(space, subscription, item, id_, free=free) for item in subscription["items"]]
+    lines = [_line(space, subscription, item, id_) for item in items]
     total = sum(line["amount"] for line in lines)
     nothing: Row = dict.fromkeys(_NEVER_SET)
     zeroes: Row = dict.fromkeys(_ZEROES, 0)
@@ -82,8 +85,9 @@ def _amounts(total: int) -> Row:
     return dict.fromkeys(names, total)
 
 
-def _line(space: Space, subscription: Row, item: Row, invoice: str, *, free: bool) -> Row:
+def _line(space: Space, subscription: Row, item: Row, invoice: str) -> Row:
     price = space.table("price")[item["price"]]
+    free = subscription["status"] == "trialing"
     amount = 0 if free else (price["unit_amount"] or 0) * (item["quantity"] or 0)
     return {
         "id": space.world.new_id("il"),

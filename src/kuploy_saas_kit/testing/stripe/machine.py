@@ -41,9 +41,7 @@ def begin(space: Space, order: Order) -> Row:
     for price, quantity in order.items:
         row["items"].append(new_item(space, row, price, quantity))
     row["currency"] = space.table("price")[order.items[0][0]]["currency"]
-    invoice = new_invoice(
-        space, row, reason="subscription_create", period=(space.now, space.now), free=order.trial_end is not None
-    )
+    invoice = new_invoice(space, row, row["items"], reason="subscription_create", period=(space.now, space.now))
     row["latest_invoice"] = invoice["id"]
     space.add(row, "customer.subscription.created")
     space.add(invoice, "invoice.created")
@@ -67,6 +65,7 @@ def _blank(space: Space, order: Order) -> Row:
         "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None},
         "billing_cycle_anchor": order.trial_end or space.now,
         "billing_mode": {"flexible": {"proration_discounts": "included"}, "type": "flexible"},
+        "billing_schedules": [],
         "cancel_at_period_end": False,
         "cancellation_details": {"comment": None, "feedback": None, "reason": None},
         "collection_method": "charge_automatically",
@@ -128,9 +127,10 @@ def renew(space: Space, subscription: Row, *, reason: str = "subscription_cycle"
     with space.changing(subscription, UPDATED):
         if now:
             subscription["billing_cycle_anchor"] = space.now
-        for item in subscription["items"]:
+        due = [item for item in subscription["items"] if now or item["current_period_end"] <= space.now]
+        for item in due:
             _roll(space, subscription, item, now=now)
-        invoice = new_invoice(space, subscription, reason=reason, period=passed)
+        invoice = new_invoice(space, subscription, due, reason=reason, period=passed)
         subscription["latest_invoice"] = invoice["id"]
     space.add(invoice, "invoice.created")
     _shelve_or_schedule(space, subscription, invoice)
@@ -138,11 +138,10 @@ def renew(space: Space, subscription: Row, *, reason: str = "subscription_cycle"
 
 
 def _roll(space: Space, subscription: Row, item: Row, *, now: bool) -> None:
-    if now or item["current_period_end"] <= space.now:
-        start = space.now if now else item["current_period_end"]
-        recurring = space.table("price")[item["price"]]["recurring"]
-        item["current_period_start"] = start
-        item["current_period_end"] = next_boundary(start, recurring, subscription["billing_cycle_anchor"])
+    start = space.now if now else item["current_period_end"]
+    recurring = space.table("price")[item["price"]]["recurring"]
+    item["current_period_start"] = start
+    item["current_period_end"] = next_boundary(start, recurring, subscription["billing_cycle_anchor"])
 
 
 def _shelve_or_schedule(space: Space, subscription: Row, invoice: Row) -> None:

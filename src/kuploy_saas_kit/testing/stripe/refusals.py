@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+# Shorter keys are printed without any of their own characters.
+_SHOWN_FROM = 12
+
 ErrorType = Literal["api_error", "card_error", "idempotency_error", "invalid_request_error"]
 
 
@@ -86,5 +89,5 @@ def forbidden(key: str, account: str, permission: str) -> RefusalError:
 
 def masked(key: str) -> str:
     """A key as Stripe prints it back: its kind and its last four characters."""
-    kind = "_".join(key.split("_")[:2])
-    return f"{kind}_{'*' * 10}{key[-4:]}"
+    *kind, rest = key.split("_", 2)
+    return "_".join([*kind, "*" * 10 + (rest[-4:] if len(rest) > _SHOWN_FROM else "")])

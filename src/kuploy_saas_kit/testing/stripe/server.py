@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 from kuploy_saas_kit.testing.stripe.engine import Engine, LostError
-from kuploy_saas_kit.testing.stripe.unsimulated import UnsimulatedError
 from kuploy_saas_kit.testing.stripe.wire import Answer, Inquiry
 
 _MAX_BODY = 1_000_000
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -38,24 +39,28 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._open: set[socket.socket] = set()
+        self._guard = Lock()
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        self._open.add(request)
+        with self._guard:
+            self._open.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        self._open.discard(request)
+        with self._guard:
+            self._open.discard(request)
         super().shutdown_request(request)
 
     def hang_up(self) -> None:
         """Break the connections that clients still hold open, so that their threads end."""
-        for connection in list(self._open):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        with self._guard:
+            for connection in self._open:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news."""
+        _log.debug("a client of the simulator went away, or what it asked could not be answered", exc_info=True)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -81,8 +86,9 @@ class _Handler(BaseHTTPRequestHandler):
             answer = self.server.engine.answer(Inquiry.parse(self.command, self.path, dict(self.headers.items()), body))
         except LostError as lost:
             self._break(lost)
-        except UnsimulatedError as unsimulated:
-            self._send(Answer.of(501, {"error": {"type": "api_error", "message": str(unsimulated)}}, {}))
+        except Exception as error:
+            self._send(Answer.of(501, {"error": {"type": "api_error", "message": f"the simulator: {error!r}"}}, {}))
+            raise
         else:
             self._send(answer)
 

@@ -13,8 +13,12 @@ from typing import Any
 
 from kuploy_saas_kit._clock import Clock, to_timestamp
 from kuploy_saas_kit.testing.stripe.quirks import Quirks, Settings
-from kuploy_saas_kit.testing.stripe.refusals import no_such
+from kuploy_saas_kit.testing.stripe.refusals import no_such, unacceptable
 from kuploy_saas_kit.testing.stripe.versions import LATEST
+
+_MAX_METADATA = 50
+_MAX_METADATA_KEY = 40
+_MAX_METADATA_VALUE = 500
 
 Row = dict[str, Any]
 """One object, as the JSON that Stripe would answer, with ids where it refers to others."""
@@ -182,9 +186,27 @@ THINGS = {
 """How refusals name an object type where they do not use its API name."""
 
 
-def metadata_of(current: Row, given: Any) -> Row:
+def metadata_of(current: Row, given: Any, *, param: str = "metadata") -> Row:
     """Metadata after an update: merged by key; an empty value drops its key, and an empty string drops all."""
     if given == "":
         return {}
-    merged = {**current, **given}
-    return {name: value for name, value in merged.items() if value != ""}
+    for name, value in given.items():
+        _require_entry(name, value, f"{param}[{name}]")
+    merged = {name: value for name, value in {**current, **given}.items() if value != ""}
+    if len(merged) > _MAX_METADATA:
+        raise unacceptable(f"You can only have up to {_MAX_METADATA} metadata keys.", param=param)
+    return merged
+
+
+def _require_entry(name: str, value: str, param: str) -> None:
+    if len(name) > _MAX_METADATA_KEY:
+        message = f"Metadata keys can have up to {_MAX_METADATA_KEY} characters, but you passed in '{name}'."
+        raise unacceptable(message, param=param)
+    if "[" in name or "]" in name:
+        raise unacceptable(f"Metadata keys cannot contain square brackets, but you passed in '{name}'.", param=param)
+    if len(value) > _MAX_METADATA_VALUE:
+        message = (
+            f"Metadata values can have up to {_MAX_METADATA_VALUE} characters, but you passed in a value that is "
+            f"{len(value)} characters. Invalid value: {value}"
+        )
+        raise unacceptable(message, param=param)
