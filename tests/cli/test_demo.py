@@ -7,6 +7,12 @@ from pathlib import Path
 import pytest
 
 from kuploy_saas_kit.cli import main
+from kuploy_saas_kit.cli.demo import story
+from kuploy_saas_kit.cli.demo.report import Reporter
+from kuploy_saas_kit.cli.demo.shop import TestModeShop
+from kuploy_saas_kit.cli.demo.stage import stage
+from kuploy_saas_kit.testing.clock import ManualClock
+from kuploy_saas_kit.testing.stripe import StripeSimulator
 
 
 def test_the_story_holds(capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,7 +69,6 @@ def test_no_key_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, caps
 
 def test_a_check_that_fails_fails_the_demo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """One check that does not hold turns the exit status to 1 and is marked."""
-    from kuploy_saas_kit.cli.demo import story
 
     wrong = tuple((title, step) for title, step in story.STORY if "claimed" in title or "race" in title)
     monkeypatch.setattr(story, "STORY", wrong)
@@ -73,19 +78,13 @@ def test_a_check_that_fails_fails_the_demo(monkeypatch: pytest.MonkeyPatch, caps
 
 def test_stripe_test_mode_plays_the_same_story(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The steps for Stripe's test mode hold against the simulator too, where no webhook is delivered."""
-    from kuploy_saas_kit.cli.demo.report import Reporter
-    from kuploy_saas_kit.cli.demo.shop import TestModeShop
-    from kuploy_saas_kit.cli.demo.stage import stage
-    from kuploy_saas_kit.cli.demo.story import STORY
-    from kuploy_saas_kit.testing.clock import ManualClock
-    from kuploy_saas_kit.testing.stripe import StripeSimulator
 
     clock, reporter = ManualClock(), Reporter(as_json=True)
     with (
         StripeSimulator(clock=clock).serve() as url,
         stage(tmp_path, TestModeShop("sk_test_x", clock, base_url=url)) as props,
     ):
-        for title, step in STORY:
+        for title, step in story.STORY:
             reporter.begin(title)
             step(props, reporter)
     assert reporter.end() == 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.kit.world import World, make_world
 
 from kuploy_saas_kit import SaasKit
 from kuploy_saas_kit.adapters import MemoryStore, SqlStore
@@ -16,7 +17,6 @@ from kuploy_saas_kit.errors import ConfigurationError, StorageError
 from kuploy_saas_kit.license import LicenseConfig, LicenseStatus
 from kuploy_saas_kit.plans import Operation, Plan
 from kuploy_saas_kit.testing.gates import gate_over
-from tests.kit.world import World, make_world
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_wrong_key_prefix() -> None:
 
 def test_no_trusted_keys() -> None:
     """No pinned key and no choice to go without is an error that names both ways out."""
-    with pytest.raises(ConfigurationError, match="LICENSE_TRUSTED_KEYS.*LICENSE_TRUST=tls_only"):
+    with pytest.raises(ConfigurationError, match=r"LICENSE_TRUSTED_KEYS.*LICENSE_TRUST=tls_only"):
         SaasKit.from_env(MemoryStore())
 
 
@@ -81,14 +81,14 @@ def _two_defaults(*_: Any, **__: Any) -> dict[str, Any]:
 
 
 def test_locked_sqlite_file(tmp_path: Path) -> None:
-    """A database that another program holds is a `StorageError` that says so; nothing is counted, and later it works."""
+    """A database that another program holds is a `StorageError` that says so; nothing is counted."""
     path = tmp_path / "kit.db"
     store = SqlStore.from_url(f"sqlite:///{path}?timeout=0.05")
     gate = gate_over(store, plan_limits={"maxProjects": 5})
     gate.acquire("acme", "maxProjects")
     blocker = sqlite3.connect(path, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StorageError, match="locked|busy"):
+    with pytest.raises(StorageError, match=r"locked|busy"):
         gate.acquire("acme", "maxProjects")
     blocker.execute("ROLLBACK")
     blocker.close()
@@ -106,14 +106,16 @@ def test_locked_sqlite_file(tmp_path: Path) -> None:
 def test_missing_extra(module: str, code: str, extra: str) -> None:
     """Without its extra, a part says which one to install, as a `ConfigurationError`."""
     program = f"import sys; sys.modules[{module!r}] = None; {code}"
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    ran = subprocess.run(  # noqa: S603 - our own words
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 1
     assert "ConfigurationError" in ran.stderr
     assert f"kuploy-saas-kit[{extra}]" in ran.stderr
 
 
 def test_missing_signing_extra(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pinned keys without the signing extra are a `ConfigurationError` at the start, not a license that never verifies."""
+    """Pinned keys without the signing extra are a `ConfigurationError` at the start."""
     real_import = builtins.__import__
 
     def without_cryptography(name: str, *args: Any, **kwargs: Any) -> Any:

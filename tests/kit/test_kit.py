@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from tests.kit.world import CATALOG, KEYS, PRO, World, make_world
 
 from kuploy_saas_kit import CatalogAuthority, SaasKit
 from kuploy_saas_kit.errors import (
@@ -17,7 +18,6 @@ from kuploy_saas_kit.errors import (
 )
 from kuploy_saas_kit.license import LicenseStatus
 from kuploy_saas_kit.plans import UNLIMITED, Plan, PlanCatalog, Price, Reason
-from tests.kit.world import CATALOG, KEYS, PRO, World, make_world
 
 
 @pytest.fixture
@@ -192,4 +192,4 @@ def test_default_plan_with_a_price_warns() -> None:
 def test_async_gate_needs_an_async_side(world: World) -> None:
     """A store without an async side is named in the error."""
     with pytest.raises(ConfigurationError, match="has no async side"):
-        SaasKit(world.kit().config, object()).async_gate  # noqa: B018 - reading it is what is tested
+        SaasKit(world.kit().config, object()).async_gate

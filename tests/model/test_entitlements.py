@@ -65,7 +65,7 @@ def test_meet_is_monotone(a: Entitlements, b: Entitlements, c: Entitlements) -> 
 @given(entitlements, entitlements)
 def test_order_is_antisymmetric_and_hash_agrees(a: Entitlements, b: Entitlements) -> None:
     """Two rights that bound each other are equal and hash alike."""
-    if a <= b and b <= a:
+    if a <= b <= a:
         assert a == b
         assert hash(a) == hash(b)
 

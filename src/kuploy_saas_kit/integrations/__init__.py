@@ -1,0 +1,1 @@
+"""Thin bridges to frameworks; each needs the extra of its name."""

@@ -61,9 +61,12 @@ def is_subset(one: FeatureSet, other: FeatureSet) -> bool:
 
 
 def feature_set(features: Iterable[str] | AllFeatures) -> FeatureSet:
+    """*features* as a set, each key checked; `ALL` is one."""
+    return features if isinstance(features, AllFeatures) else feature_keys(features)
+
+
+def feature_keys(features: Iterable[str]) -> frozenset[str]:
     """*features* as a set, each key checked; a lone string is refused, it would be a set of letters."""
-    if isinstance(features, AllFeatures):
-        return features
     if isinstance(features, str):
         raise InvalidValueError(f"features must be a set of keys, such as {{{features!r}}}, not one string")
     return frozenset(checked_key(key) for key in features)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kuploy_saas_kit.model.entitlements import Entitlements
-from kuploy_saas_kit.model.features import AllFeatures, FeatureSet, feature_set
+from kuploy_saas_kit.model.features import feature_keys
 from kuploy_saas_kit.model.limits import UNLIMITED, Limits, LimitValue
 
 
@@ -19,18 +19,18 @@ class LicenseGrant:
     """
 
     tier: str
-    features: FeatureSet
+    features: frozenset[str]
     limits: Limits
     entitlements: Entitlements = field(init=False, compare=False, repr=False)
 
     def __init__(
         self,
         tier: str,
-        features: Iterable[str] | AllFeatures = (),
+        features: Iterable[str] = (),
         limits: Mapping[str, LimitValue] | None = None,
     ) -> None:
         assign: Any = object.__setattr__
         assign(self, "tier", tier)
-        assign(self, "features", feature_set(features))
+        assign(self, "features", feature_keys(features))
         assign(self, "limits", Limits(limits, default=UNLIMITED))
         assign(self, "entitlements", Entitlements(self.features, self.limits))

@@ -130,5 +130,7 @@ def test_mode_shop(environ: Mapping[str, str], clock: ManualClock) -> TestModeSh
 
 def products_and_prices(gateway: StripeGateway, prefix: str) -> tuple[list[RemoteProduct], list[RemotePrice]]:
     """What is on sale at Stripe under the instance's namespace."""
-    products = [product for product in gateway.owned_products(prefix) if product.active]
-    return products, [price for product in products for price in gateway.prices_of(product.id)]
+    found = gateway.catalog(prefix)
+    products = [product for product in found.products if product.active]
+    offered = {product.id for product in products}
+    return products, [price for price in found.prices if price.product in offered]
