@@ -21,6 +21,7 @@ from kuploy_saas_kit.stripe_provision.ports import (
     BillingStore,
     MadePrice,
     PriceMapping,
+    RemoteCatalog,
     RemoteEvent,
     RemoteItem,
     RemotePrice,
@@ -136,7 +137,10 @@ class Book:
     def product(self, product_id: str) -> RemoteProduct | None:
         raise BillingError("webhooks do not ask for products")
 
-    def owned_products(self, prefix: str) -> Sequence[RemoteProduct]:
+    def products(self, product_ids: Sequence[str]) -> Sequence[RemoteProduct]:
+        raise BillingError("webhooks do not ask for products")
+
+    def catalog(self, namespace: str) -> RemoteCatalog:
         raise BillingError("webhooks do not ask for products")
 
     def create_product(self, product_id: str, fields: Mapping[str, Any]) -> RemoteProduct:
@@ -145,10 +149,7 @@ class Book:
     def update_product(self, product_id: str, fields: Mapping[str, Any]) -> RemoteProduct:
         raise BillingError("webhooks make no products")
 
-    def prices_by_key(self, lookup_keys: Sequence[str]) -> Sequence[RemotePrice]:
-        raise BillingError("webhooks do not ask for prices")
-
-    def prices_of(self, product_id: str) -> Sequence[RemotePrice]:
+    def archived_prices(self, lookup_keys: Sequence[str]) -> Sequence[RemotePrice]:
         raise BillingError("webhooks do not ask for prices")
 
     def create_price(self, fields: Mapping[str, Any]) -> RemotePrice:

@@ -250,7 +250,7 @@ def _() -> None:
     world.sim.fault("429", match="POST /v1/products", times=5)
     assert world.provisioner.provision(PRO).is_complete
     world.forget_requests()
-    world.sim.fault("429", match="GET /v1/products", times=None)
+    world.sim.fault("429", match="GET /v1/prices", times=None)
     with pytest.raises(StripeUnavailableError) as caught:
         world.provisioner.provision(PRO, force=True)
     assert (caught.value.status, caught.value.code) == (429, "rate_limit")
@@ -504,9 +504,9 @@ def _() -> None:
     vanished: list[bool] = []
 
     def vanish(_method: str, path: str, answer: dict[str, Any]) -> None:
-        if path == "/v1/products" and answer.get("has_more") and not vanished:
+        if path == "/v1/prices" and answer.get("has_more") and not vanished:
             vanished.append(True)
-            answer["data"][-1]["id"] = "kuploy_vanished"
+            answer["data"][-1]["id"] = "price_vanished"
 
     world.wire.after = vanish
     assert world.provisioner.provision(many, force=True).changes == ()
@@ -569,9 +569,9 @@ def _() -> None:
     world = provisioned()
 
     def go_live(_method: str, path: str, answer: dict[str, Any]) -> None:
-        if path == "/v1/products":
-            for product in answer["data"]:
-                product["livemode"] = True
+        if path == "/v1/prices":
+            for price in answer["data"]:
+                price["livemode"] = True
 
     world.wire.after = go_live
     with pytest.raises(ConfigurationError, match="mode"):
@@ -593,10 +593,6 @@ def _() -> None:
             if path == "/v1/prices":
                 for price in answer["data"]:
                     price.update(oddity)
-            if path == "/v1/products":
-                for product in answer["data"]:
-                    if isinstance(product["default_price"], dict):
-                        product["default_price"].update(oddity)
 
         world.wire.after = bend
         report = world.provisioner.provision(PRO, force=True)

@@ -33,7 +33,7 @@ FREE = Plan("free", "Free", is_default=True)
 def pro(amount: int = 2000, currency: str = "cad", cycle: str = "monthly", **changes: Any) -> Plan:
     """The Pro plan at this price."""
     fields = {"name": "Pro", "description": "For teams", **changes}
-    return Plan("pro", price=Price(amount, currency, cycle), **fields)  # type: ignore[arg-type]
+    return Plan("pro", price=Price(amount, currency, cycle), **fields)
 
 
 def business(amount: int = 290_000, **changes: Any) -> Plan:

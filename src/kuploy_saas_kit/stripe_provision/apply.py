@@ -43,7 +43,8 @@ from kuploy_saas_kit.stripe_provision.diff import (
     Wanted,
     is_in_place,
     is_overtaken,
-    plans_to_look_at,
+    keys_to_find,
+    products_to_find,
     provision_changes,
     wanted_catalog,
 )
@@ -51,7 +52,7 @@ from kuploy_saas_kit.stripe_provision.ports import MadePrice, ProvisioningStore,
 from kuploy_saas_kit.stripe_provision.stores import storage_errors
 
 ROUNDS: Final = 5
-"""How often one run looks again after Stripe refused a change."""
+"""How often one run looks at Stripe and applies what is still to do."""
 
 
 class PlanOutcome(StrEnum):
@@ -168,8 +169,8 @@ class _Run:
         self._space = space
         self._wanted = wanted
         self._applied: list[Change] = []
-        self._results: dict[str, PlanResult] = {}
-        self._refused: dict[str, tuple[Change, StripeRejectedError]] = {}
+        self._refused: dict[str, Change] = {}
+        self._given_up: dict[str, PlanResult] = {}
 
     def nothing_to_look_at(self) -> bool:
         with storage_errors():
@@ -177,7 +178,7 @@ class _Run:
             fingerprint = self._store.load_fingerprint(self._space)
         if is_overtaken(self._wanted, mappings):
             error = StaleDiffError("a newer catalog was applied")
-            self._results = {slug: PlanResult(PlanOutcome.SKIPPED, error) for slug in self._wanted.plans}
+            self._given_up = {slug: PlanResult(PlanOutcome.SKIPPED, error) for slug in self._wanted.plans}
             return True
         return is_in_place(self._wanted, fingerprint, mappings)
 
@@ -192,95 +193,111 @@ class _Run:
     def converge(self, changes: tuple[Change, ...]) -> ProvisionReport:
         if changes:
             self._save_fingerprint(None)
-        try:
-            self._rounds(changes)
-        except (StripeUnavailableError, StripeRejectedError) as error:
-            return self.report(dry_run=False, stopped_by=error)
-        report = self.report(dry_run=False)
+        stopped_by = self._rounds(changes)
+        report = self.report(dry_run=False, stopped_by=stopped_by)
         if report.is_complete:
             self._save_fingerprint(self._wanted.fingerprint)
+        elif self._applied:
+            # Another replica may have finished meanwhile and not have seen what this run left: let it look again.
+            self._save_fingerprint(None)
         return report
 
     def report(self, *, dry_run: bool, stopped_by: BillingError | None = None) -> ProvisionReport:
-        missing = PlanOutcome.UNCHANGED if stopped_by is None else PlanOutcome.SKIPPED
-        plans = {slug: self._results.get(slug, PlanResult(missing)) for slug in self._wanted.plans}
+        untouched = PlanOutcome.UNCHANGED if stopped_by is None else PlanOutcome.SKIPPED
+        plans = {slug: PlanResult(untouched) for slug in self._wanted.plans}
+        plans |= {change.slug: PlanResult(PlanOutcome.CHANGED) for change in self._applied}
         return ProvisionReport(
             space=self._space,
             changes=tuple(self._applied),
-            plans={**plans, **self._results},
+            plans={**plans, **self._given_up},
             dry_run=dry_run,
             stopped_by=stopped_by,
         )
 
     def _observe(self) -> Observed:
-        products = self.port.owned_products(naming.product_prefix(self._wanted.namespace))
+        catalog = self.port.catalog(self._wanted.namespace)
         with storage_errors():
             mappings = self._store.load_mappings(self._space)
-        seen = Observed(space=self._space, products={product.id: product for product in products}, mappings=mappings)
-        unsettled = plans_to_look_at(self._wanted, seen)
-        prices = list(self.port.prices_by_key([plan.lookup_key for plan in unsettled if plan.lookup_key is not None]))
-        for plan in unsettled:
-            if plan.product_id in seen.products:
-                prices.extend(self.port.prices_of(plan.product_id))
-        return replace(seen, prices={price.id: price for price in prices})
+        seen = Observed(
+            space=self._space,
+            products={product.id: product for product in catalog.products},
+            prices={price.id: price for price in catalog.prices},
+            mappings=mappings,
+        )
+        found = self.port.products(products_to_find(self._wanted, seen))
+        archived = self.port.archived_prices(keys_to_find(self._wanted, seen))
+        return replace(
+            seen,
+            products={**seen.products, **{product.id: product for product in found}},
+            prices={**seen.prices, **{price.id: price for price in archived}},
+        )
 
-    def _rounds(self, changes: Sequence[Change]) -> None:
-        """Apply; where Stripe refused, look again. The same refusal of the same change twice is final."""
-        for left in reversed(range(ROUNDS)):
-            again = self._apply_all(changes, is_last=left == 0)
-            if not again:
-                return
-            changes = [change for change in self.changes() if change.slug in again]
+    def _rounds(self, changes: Sequence[Change]) -> BillingError | None:
+        """Apply and look again, until there is nothing left to change; what stopped it early."""
+        try:
+            for _ in range(ROUNDS):
+                self._apply_all(changes)
+                if not self._applied and not self._refused:
+                    return None
+                changes = [change for change in self.changes() if change.slug not in self._given_up]
+                if not changes:
+                    return None
+        except (StripeUnavailableError, StripeRejectedError) as error:
+            return error
+        return StripeUnavailableError("Stripe changes faster than this run: the next run goes on")
 
-    def _apply_all(self, changes: Sequence[Change], *, is_last: bool) -> set[str]:
-        again = set()
+    def _apply_all(self, changes: Sequence[Change]) -> None:
         for slug, group in groupby(changes, key=lambda change: change.slug):
-            if self._would_empty_the_shop(slug):
-                error = BillingError("it stays on sale, because no plan of the catalog could be put on sale")
-                self._results[slug] = PlanResult(PlanOutcome.FAILED, error)
-            elif self._apply_plan(slug, tuple(group), is_last=is_last):
-                again.add(slug)
-        return again
+            unsold = self._unsold()
+            if slug in self._wanted.plans or unsold is None:
+                self._apply_plan(slug, tuple(group))
+            elif unsold <= self._given_up.keys():
+                self._give_up(
+                    slug, BillingError("it stays on sale, because no plan of the catalog could be put on sale")
+                )
+            # Otherwise the catalog's own plans are still contested: the next round decides.
 
-    def _would_empty_the_shop(self, slug: str) -> bool:
-        """Whether *slug* is gone from the catalog and none of the catalog's own plans is on sale."""
-        wanted = self._wanted
-        if slug in wanted.plans or not wanted.sells or wanted.allow_empty:
-            return False
-        bad = {PlanOutcome.FAILED, PlanOutcome.SKIPPED}
-        sold = (name for name, plan in wanted.plans.items() if plan.is_sold)
-        return all(name in self._results and self._results[name].outcome in bad for name in sold)
+    def _unsold(self) -> set[str] | None:
+        """The catalog's plans to be sold, if none of them could be; then taking others out would empty the shop."""
+        wanted = {slug for slug, plan in self._wanted.plans.items() if plan.is_sold}
+        is_empty = wanted <= self._given_up.keys() | self._refused.keys()
+        return wanted if wanted and is_empty and not self._wanted.allow_empty else None
 
-    def _apply_plan(self, slug: str, changes: tuple[Change, ...], *, is_last: bool) -> bool:
-        """Apply one plan's changes; whether to look at it again."""
+    def _apply_plan(self, slug: str, changes: tuple[Change, ...]) -> None:
+        """Apply one plan's changes up to the first that Stripe refuses."""
         new_price: str | None = None
         for change in changes:
             try:
                 new_price = self._apply(change, new_price) or new_price
             except StripeRejectedError as error:
-                return self._refuse(slug, change, error, is_last=is_last)
+                self._refuse(slug, change, error)
+                return
+            except StaleDiffError as error:
+                self._give_up(slug, error, PlanOutcome.SKIPPED)
+                return
             self._note(change)
-        return False
+        self._refused.pop(slug, None)
 
-    def _refuse(self, slug: str, change: Change, error: StripeRejectedError, *, is_last: bool) -> bool:
+    def _refuse(self, slug: str, change: Change, error: StripeRejectedError) -> None:
+        """Look again, since Stripe may have moved in between. The same refusal of the same change is final."""
         if error.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            self._results[slug] = PlanResult(PlanOutcome.FAILED, error)
+            self._give_up(slug, error)
             raise error
-        same_again = slug in self._refused and self._refused[slug][0] == change
-        self._refused[slug] = (change, error)
-        self._results[slug] = PlanResult(PlanOutcome.FAILED, error)
-        return not (same_again or is_last)
+        if self._refused.get(slug) == change:
+            self._give_up(slug, error)
+        self._refused[slug] = change
+
+    def _give_up(self, slug: str, error: BillingError, outcome: PlanOutcome = PlanOutcome.FAILED) -> None:
+        self._given_up[slug] = PlanResult(outcome, error)
 
     def _note(self, change: Change) -> None:
         match change:
             case Blocked():
-                error = (OwnershipError if change.ownership else BillingError)(change.reason)
-                self._results[change.slug] = PlanResult(PlanOutcome.FAILED, error)
+                self._give_up(change.slug, (OwnershipError if change.ownership else BillingError)(change.reason))
             case Skipped():
-                self._results[change.slug] = PlanResult(PlanOutcome.SKIPPED, StaleDiffError(change.reason))
+                self._give_up(change.slug, StaleDiffError(change.reason), PlanOutcome.SKIPPED)
             case _:
                 self._applied.append(change)
-                self._results[change.slug] = PlanResult(PlanOutcome.CHANGED)
 
     def _apply(self, change: Change, new_price: str | None) -> str | None:
         """Do one change; the id of the price that it made, if it made one."""
@@ -313,6 +330,9 @@ class _Run:
             price_id=price_id, slug=change.slug, product_id=change.product_id, lookup_key=change.lookup_key
         )
         with storage_errors():
+            held = self._store.load_mappings(self._space).get(change.slug)
+            if held is not None and held.revision > change.revision:
+                raise StaleDiffError(f"catalog revision {held.revision} was applied meanwhile")
             self._store.put_mapping(self._space, change.mapping_to(price_id), made)
 
     def _save_fingerprint(self, fingerprint: str | None) -> None:

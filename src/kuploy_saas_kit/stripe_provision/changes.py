@@ -83,10 +83,7 @@ class SetDefaultPrice(_Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersistMapping(_Step):
-    """Sell the plan by this Price from now on; None is the price that was made just before.
-
-    *fingerprint* is empty while old prices are yet to be archived.
-    """
+    """Sell the plan by this Price from now on; None is the price that was made just before."""
 
     product_id: str
     price_id: str | None
@@ -110,8 +107,8 @@ class PersistMapping(_Step):
         )
 
     def __str__(self) -> str:
-        done = "" if self.fingerprint else ", old prices not yet archived"
-        return f"~ {self.slug}: checkouts sell {self.price_id or NEW_PRICE}{done}"
+        since = f" (catalog revision {self.revision})" if self.revision else ""
+        return f"~ {self.slug}: checkouts sell {self.price_id or NEW_PRICE}{since}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -72,7 +72,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """What was seen: the products of the namespace, prices of the plans that need a look, and the local mappings."""
+    """What was seen, by id: the namespace's active prices and their products, and what else was asked for."""
 
     space: StripeSpace
     products: Mapping[str, RemoteProduct] = field(default_factory=dict)
@@ -121,10 +121,17 @@ def is_overtaken(wanted: Wanted, mappings: Mapping[str, PriceMapping]) -> bool:
     return all(mapping.revision > wanted.revision for mapping in mappings.values())
 
 
-def plans_to_look_at(wanted: Wanted, observed: Observed) -> tuple[WantedPlan, ...]:
-    """The plans whose prices must be read, because products and mappings alone do not show them in place."""
-    plans = (*wanted.plans.values(), *_absent(wanted, observed))
-    return tuple(plan for plan in plans if not _is_settled(plan, wanted, observed))
+def products_to_find(wanted: Wanted, observed: Observed) -> tuple[str, ...]:
+    """The ids of products that must be asked for: to be sold, and without an active price that would show them."""
+    sold = (plan for plan in wanted.plans.values() if plan.is_sold)
+    return tuple(plan.product_id for plan in sold if plan.product_id not in observed.products)
+
+
+def keys_to_find(wanted: Wanted, observed: Observed) -> tuple[str, ...]:
+    """The lookup keys that an archived price may hold, because no active one does."""
+    held = {price.lookup_key for price in observed.prices.values()}
+    keys = (plan.lookup_key for plan in wanted.plans.values() if plan.lookup_key is not None)
+    return tuple(key for key in keys if key not in held)
 
 
 def provision_changes(wanted: Wanted, observed: Observed) -> tuple[Change, ...]:
@@ -170,54 +177,25 @@ def _owned(wanted: Wanted, observed: Observed) -> Iterator[RemoteProduct]:
     return (item for item in observed.products.values() if naming.is_ours(item.metadata, wanted.namespace))
 
 
-def _is_settled(plan: WantedPlan, wanted: Wanted, observed: Observed) -> bool:
-    product = observed.products.get(plan.product_id)
-    mapping = observed.mappings.get(plan.slug)
-    if not plan.is_sold:
-        return mapping is None and (product is None or not product.active)
-    if product is None or mapping is None or mapping.fingerprint != plan.fingerprint:
-        return False
-    default = product.default
-    return (
-        not _product_fields(plan, wanted, product)
-        and default is not None
-        and default.id == mapping.price_id
-        and default.active
-        and _sells(default, plan, wanted)
-    )
-
-
 def _sell(plan: WantedPlan, wanted: Wanted, observed: Observed) -> Iterator[Change]:
     product = observed.products.get(plan.product_id)
+    found = _price_with_key(plan, observed)
     problem = _guard(plan, wanted, observed, product)
     if problem is not None:
         yield problem
-    elif _is_settled(plan, wanted, observed):
-        yield from _persist(plan, wanted, observed, observed.mappings[plan.slug].price_id, settled=True)
-    else:
-        yield from _sell_unsettled(plan, wanted, observed, product)
-
-
-def _sell_unsettled(
-    plan: WantedPlan, wanted: Wanted, observed: Observed, product: RemoteProduct | None
-) -> Iterator[Change]:
-    found = _price_with_key(plan, observed)
+        return
     if found is not None and not _sells(found, plan, wanted):
         yield _blocked(observed, plan, _wrong_holder(found, plan))
         return
-    old = _old_prices(plan, wanted, observed, keep=found)
     yield from _make_product(plan, wanted, observed, product, found)
     yield from _make_price(plan, wanted, observed, found)
-    if product is None or found is None or product.default_price != found.id:
-        yield SetDefaultPrice(
-            space=observed.space, slug=plan.slug, product_id=plan.product_id, price_id=found.id if found else None
-        )
-    price_id = found.id if found else None
-    yield from _persist(plan, wanted, observed, price_id, settled=not old)
-    for price in old:
-        yield _archive(plan, observed, price)
-    if old:
-        yield _persisted(plan, wanted, observed, price_id, settled=True)
+    price_id = found.id if found is not None else None
+    if price_id is None or product is None or product.default_price != price_id:
+        yield SetDefaultPrice(space=observed.space, slug=plan.slug, product_id=plan.product_id, price_id=price_id)
+    yield from _persist(plan, wanted, observed, price_id)
+    for price in _active_prices(plan, wanted, observed):
+        if price.id != price_id:
+            yield _archive(plan, observed, price)
 
 
 def _guard(
@@ -314,42 +292,30 @@ def _make_price(plan: WantedPlan, wanted: Wanted, observed: Observed, found: Rem
         yield ReactivatePrice(space=observed.space, slug=plan.slug, price_id=found.id, price=plan.price)
 
 
-def _persist(
-    plan: WantedPlan, wanted: Wanted, observed: Observed, price_id: str | None, *, settled: bool
-) -> Iterator[Change]:
-    change = _persisted(plan, wanted, observed, price_id, settled=settled)
-    if change.mapping is None or observed.mappings.get(plan.slug) != change.mapping:
-        yield change
-
-
-def _persisted(
-    plan: WantedPlan, wanted: Wanted, observed: Observed, price_id: str | None, *, settled: bool
-) -> PersistMapping:
+def _persist(plan: WantedPlan, wanted: Wanted, observed: Observed, price_id: str | None) -> Iterator[Change]:
     held = observed.mappings.get(plan.slug)
     kept = held.revision if held is not None else 0
-    return PersistMapping(
+    change = PersistMapping(
         space=observed.space,
         slug=plan.slug,
         product_id=plan.product_id,
         price_id=price_id,
         lookup_key=plan.lookup_key or "",
-        fingerprint=plan.fingerprint if settled else "",
+        fingerprint=plan.fingerprint,
         revision=kept if wanted.revision is None else wanted.revision,
     )
+    if change.mapping is None or change.mapping != held:
+        yield change
 
 
-def _old_prices(
-    plan: WantedPlan, wanted: Wanted, observed: Observed, *, keep: RemotePrice | None
-) -> Sequence[RemotePrice]:
-    old = (
+def _active_prices(plan: WantedPlan, wanted: Wanted, observed: Observed) -> Sequence[RemotePrice]:
+    """The plan's active prices that we made; prices made by hand are left alone."""
+    ours = (
         price
         for price in observed.prices.values()
-        if price.product == plan.product_id
-        and price.active
-        and naming.is_ours(price.metadata, wanted.namespace)
-        and (keep is None or price.id != keep.id)
+        if price.product == plan.product_id and price.active and naming.is_ours(price.metadata, wanted.namespace)
     )
-    return sorted(old, key=lambda price: price.id)
+    return sorted(ours, key=lambda price: price.id)
 
 
 def _archive(plan: WantedPlan, observed: Observed, price: RemotePrice) -> ArchivePrice:
@@ -363,17 +329,21 @@ def _retire(plan: WantedPlan, wanted: Wanted, observed: Observed) -> Iterator[Ch
     product = observed.products.get(plan.product_id)
     if product is not None and not naming.is_ours(product.metadata, wanted.namespace):
         product = None
-    problem = _guard(plan, wanted, observed, product)
-    if _is_settled(plan, wanted, observed):
+    is_offered = product is not None and product.active
+    if plan.slug not in observed.mappings and not is_offered:
         return
+    problem = _guard(plan, wanted, observed, product)
     if problem is not None:
         yield problem
         return
     if plan.slug in observed.mappings:
         yield DropMapping(space=observed.space, slug=plan.slug)
-    if product is None or not product.active:
-        return
-    for price in _old_prices(plan, wanted, observed, keep=None):
+    if product is not None and is_offered:
+        yield from _take_out_of_sale(plan, wanted, observed, product)
+
+
+def _take_out_of_sale(plan: WantedPlan, wanted: Wanted, observed: Observed, product: RemoteProduct) -> Iterator[Change]:
+    for price in _active_prices(plan, wanted, observed):
         if price.id != product.default_price:
             yield _archive(plan, observed, price)
     fields: dict[str, object] = {"active": False}

@@ -29,6 +29,7 @@ from kuploy_saas_kit.model.subscription import StripeSpace
 from kuploy_saas_kit.stripe_provision import naming, remote
 from kuploy_saas_kit.stripe_provision.keys import StripeKeys
 from kuploy_saas_kit.stripe_provision.ports import (
+    RemoteCatalog,
     RemoteEvent,
     RemotePrice,
     RemoteProduct,
@@ -117,19 +118,27 @@ class StripeGateway:
                 raise
             return f"key:{keys.digest}"
 
-    def product(self, product_id: str) -> RemoteProduct | None:
-        answer = self._find(
-            lambda v1, options: v1.products.retrieve(product_id, {"expand": ["default_price"]}, options)
+    def catalog(self, namespace: str) -> RemoteCatalog:
+        """All active prices, with their products along: one call for a hundred of them."""
+        listed = self._list("prices", {"active": True, "expand": ["data.product"]})
+        owned = [answer for answer in listed if _is_named(answer, namespace)]
+        products = {answer["product"]["id"]: answer["product"] for answer in owned}
+        return RemoteCatalog(
+            products=[remote.read_product(self._of_our_mode(answer)) for answer in products.values()],
+            prices=[remote.read_price(self._of_our_mode(answer)) for answer in owned],
         )
+
+    def product(self, product_id: str) -> RemoteProduct | None:
+        answer = self._find(lambda v1, options: v1.products.retrieve(product_id, {}, options))
         return None if answer is None else remote.read_product(self._of_our_mode(answer))
 
-    def owned_products(self, prefix: str) -> Sequence[RemoteProduct]:
-        listed = (
-            answer
+    def products(self, product_ids: Sequence[str]) -> Sequence[RemoteProduct]:
+        return [
+            remote.read_product(self._of_our_mode(answer))
+            for chunk in _chunks(product_ids, _PAGE)
             for active in (True, False)
-            for answer in self._list("products", {"active": active, "expand": ["data.default_price"]})
-        )
-        return [remote.read_product(self._of_our_mode(answer)) for answer in listed if answer["id"].startswith(prefix)]
+            for answer in self._list("products", {"ids": chunk, "active": active})
+        ]
 
     def create_product(self, product_id: str, fields: Mapping[str, Any]) -> RemoteProduct:
         params = {"id": product_id, **fields}
@@ -138,17 +147,12 @@ class StripeGateway:
     def update_product(self, product_id: str, fields: Mapping[str, Any]) -> RemoteProduct:
         return self._product(lambda v1, options: v1.products.update(product_id, dict(fields), options))
 
-    def prices_by_key(self, lookup_keys: Sequence[str]) -> Sequence[RemotePrice]:
-        chunks = [lookup_keys[start : start + _KEYS_A_LIST] for start in range(0, len(lookup_keys), _KEYS_A_LIST)]
+    def archived_prices(self, lookup_keys: Sequence[str]) -> Sequence[RemotePrice]:
         return [
-            price
-            for chunk in chunks
-            for active in (True, False)
-            for price in self._prices({"lookup_keys": list(chunk), "active": active})
+            remote.read_price(self._of_our_mode(answer))
+            for chunk in _chunks(lookup_keys, _KEYS_A_LIST)
+            for answer in self._list("prices", {"lookup_keys": chunk, "active": False})
         ]
-
-    def prices_of(self, product_id: str) -> Sequence[RemotePrice]:
-        return self._prices({"product": product_id, "active": True})
 
     def create_price(self, fields: Mapping[str, Any]) -> RemotePrice:
         return self._price(lambda v1, options: v1.prices.create(dict(fields), options))
@@ -191,9 +195,6 @@ class StripeGateway:
 
     def _price(self, request: _Request) -> RemotePrice:
         return remote.read_price(self._of_our_mode(self._send(request, key=_fresh_key())))
-
-    def _prices(self, params: dict[str, Any]) -> list[RemotePrice]:
-        return [remote.read_price(self._of_our_mode(answer)) for answer in self._list("prices", params)]
 
     def _subscription(self, answer: Any) -> RemoteSubscription:
         self._of_our_mode(answer)
@@ -300,6 +301,16 @@ class _NoticeToLog(stripe.HTTPClient):
         if notice is not None:
             _log.warning("notice from Stripe: %s", _harmless_text(str(notice)))
         return body, status, lowered
+
+
+def _is_named(price: Any, namespace: str) -> bool:
+    """Whether a price is sold by a product of the namespace, or holds one of its lookup keys."""
+    by_key = str(price.get("lookup_key") or "").startswith(naming.key_prefix(namespace))
+    return by_key or price["product"]["id"].startswith(naming.product_prefix(namespace))
+
+
+def _chunks(items: Sequence[str], size: int) -> Iterator[list[str]]:
+    return (list(items[start : start + size]) for start in range(0, len(items), size))
 
 
 def _fresh_key() -> str:

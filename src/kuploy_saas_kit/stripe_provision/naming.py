@@ -51,6 +51,11 @@ def product_prefix(namespace: str) -> str:
     return f"{namespace}_"
 
 
+def key_prefix(namespace: str) -> str:
+    """What all lookup keys of *namespace* begin with."""
+    return f"{namespace}:"
+
+
 def product_id(namespace: str, slug: str) -> str:
     """The id of the plan's Product, the same in test and live mode and for ever."""
     return product_prefix(namespace) + _short(slug)

@@ -34,7 +34,7 @@ class RemotePrice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteProduct:
-    """A Product as Stripe has it. *default* is its default price in full, where it was read along."""
+    """A Product as Stripe has it."""
 
     id: str
     name: str
@@ -43,7 +43,14 @@ class RemoteProduct:
     default_price: str | None
     metadata: Mapping[str, str]
     livemode: bool
-    default: RemotePrice | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteCatalog:
+    """What is for sale at Stripe: active prices, and the products that they belong to."""
+
+    products: Sequence[RemoteProduct]
+    prices: Sequence[RemotePrice]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,17 +112,17 @@ class StripePort(Protocol):
     def space(self) -> StripeSpace:
         """The account and mode that the current key belongs to; asked once for each key."""
 
+    def catalog(self, namespace: str) -> RemoteCatalog:
+        """All active prices whose product id or lookup key is of *namespace*, with their products."""
+
     def product(self, product_id: str) -> RemoteProduct | None: ...
-    def owned_products(self, prefix: str) -> Sequence[RemoteProduct]:
-        """All products whose id begins with *prefix*, inactive ones too, each with its default price in full."""
+    def products(self, product_ids: Sequence[str]) -> Sequence[RemoteProduct]:
+        """Those of these products that there are, inactive ones too."""
 
     def create_product(self, product_id: str, fields: Mapping[str, Any]) -> RemoteProduct: ...
     def update_product(self, product_id: str, fields: Mapping[str, Any]) -> RemoteProduct: ...
-    def prices_by_key(self, lookup_keys: Sequence[str]) -> Sequence[RemotePrice]:
-        """The prices with these lookup keys, archived ones too."""
-
-    def prices_of(self, product_id: str) -> Sequence[RemotePrice]:
-        """The active prices of a product."""
+    def archived_prices(self, lookup_keys: Sequence[str]) -> Sequence[RemotePrice]:
+        """The archived prices that hold these lookup keys."""
 
     def create_price(self, fields: Mapping[str, Any]) -> RemotePrice: ...
     def update_price(self, price_id: str, fields: Mapping[str, Any]) -> RemotePrice: ...
@@ -136,10 +143,7 @@ class StripePort(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceMapping:
-    """Which Stripe objects sell a plan now.
-
-    *fingerprint* is that of the plan once all of it is in place, and empty while old prices are yet to be archived.
-    """
+    """Which Stripe objects sell a plan now, and the plan's fingerprint and catalog revision when it was put so."""
 
     slug: str
     product_id: str

@@ -65,7 +65,7 @@ class _Product(_Answer):
     active: bool
     livemode: bool
     description: str | None = None
-    default_price: dict[str, Any] | Id | None = None
+    default_price: Annotated[Id | None, BeforeValidator(_id_of)] = None
     metadata: Metadata = Field(default_factory=dict)
 
 
@@ -140,18 +140,16 @@ def read_price(answer: Any) -> RemotePrice:
 
 
 def read_product(answer: Any) -> RemoteProduct:
-    """A Product, with its default price in full where it was asked for."""
+    """A Product."""
     product = _read(_Product, answer)
-    expanded = product.default_price if isinstance(product.default_price, dict) else None
     return RemoteProduct(
         id=product.id,
         name=product.name,
         description=product.description or "",
         active=product.active,
-        default_price=_id_of(product.default_price),
+        default_price=product.default_price,
         metadata=product.metadata,
         livemode=product.livemode,
-        default=read_price(expanded) if expanded is not None else None,
     )
 
 

@@ -1,0 +1,305 @@
+"""What holds for every history of catalogs, every fault, every crash and every interleaving."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.stripe_provision.schedule import Pause, all_interleavings, interleave
+from tests.stripe_provision.world import (
+    FREE,
+    LIVE_KEY,
+    TEST_KEY,
+    TEST_SPACE,
+    World,
+    business,
+    catalog,
+    pro,
+    require_goal,
+    require_sellable,
+)
+
+from kuploy_saas_kit.adapters.memory import MemoryStore
+from kuploy_saas_kit.errors import BillingError
+from kuploy_saas_kit.model.money import Price
+from kuploy_saas_kit.model.plan import Plan, PlanCatalog
+from kuploy_saas_kit.model.subscription import StripeSpace
+from kuploy_saas_kit.stripe_provision import StripeProvisioner
+from kuploy_saas_kit.stripe_provision.ports import MadePrice, PriceMapping
+from kuploy_saas_kit.testing.stripe.faults import FaultKind
+
+# Every interleaving takes minutes; the suite draws some of them.
+EXHAUSTIVE = bool(os.environ.get("EXHAUSTIVE"))
+
+plans = st.builds(
+    Plan,
+    st.sampled_from(["pro", "business", "Größe"]),
+    st.sampled_from(["One", "Two"]),
+    st.builds(Price, st.sampled_from([0, 500, 1000]), st.sampled_from(["cad", "xof"])),
+    is_active=st.booleans(),
+    description=st.sampled_from(["", "Words"]),
+)
+catalogs = st.lists(plans, max_size=3, unique_by=lambda plan: plan.slug).map(lambda drawn: PlanCatalog([FREE, *drawn]))
+fault_kinds: st.SearchStrategy[FaultKind] = st.sampled_from(
+    ["lost_before", "lost_after", "429", "saved_500", "500", "lock_timeout_409", "html_502"]
+)
+
+
+class CrashError(BaseException):
+    """The process is gone."""
+
+
+class WatchedStore(MemoryStore):
+    """Calls *before* ahead of each write of provisioning."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: Callable[[], None] = lambda: None
+
+    def put_mapping(self, space: StripeSpace, mapping: PriceMapping, price: MadePrice) -> None:
+        self.before()
+        super().put_mapping(space, mapping, price)
+
+    def drop_mapping(self, space: StripeSpace, slug: str) -> None:
+        self.before()
+        super().drop_mapping(space, slug)
+
+    def save_fingerprint(self, space: StripeSpace, fingerprint: str | None) -> None:
+        self.before()
+        super().save_fingerprint(space, fingerprint)
+
+
+def generous(world: World) -> StripeProvisioner:
+    """A provisioner that may empty the shop, so that every catalog can be reached."""
+    return StripeProvisioner(world.gateway, world.store, allow_empty=True)
+
+
+@given(st.lists(st.tuples(catalogs, st.lists(st.tuples(fault_kinds, st.integers(1, 4)), max_size=3)), max_size=4))
+def test_any_history_with_any_faults_converges(history: list[tuple[PlanCatalog, list[tuple[FaultKind, int]]]]) -> None:
+    """From any reachable state one run without faults reaches the goal, and the next one writes nothing (I1, I2, I3).
+
+    No price ever changes its terms, and there is one object for each terms (I5).
+    """
+    world = World()
+    provisioner = generous(world)
+    terms: dict[str, tuple[Any, ...]] = {}
+    for wanted, faults in [*history, (catalog(pro()), [])]:
+        for kind, times in faults:
+            world.sim.fault(kind, match="POST /v1/*", times=times)
+        provisioner.provision(wanted)
+        world.sim.clear_faults()
+        assert provisioner.provision(wanted).is_complete
+        require_goal(world, wanted)
+        world.forget_requests()
+        assert provisioner.provision(wanted).is_complete
+        assert world.sim.requests == []
+        assert provisioner.provision(wanted, force=True).changes == ()
+        for price_id, price in world.prices.items():
+            found = (price["product"], price["unit_amount"], price["currency"], price["recurring"]["interval"])
+            assert terms.setdefault(price_id, found) == found
+    assert len(set(terms.values())) == len(terms)
+
+
+@given(catalogs, catalogs)
+def test_a_diff_is_what_is_applied(before: PlanCatalog, after: PlanCatalog) -> None:
+    """Without faults a run applies exactly the changes of the diff, which only reads (I16)."""
+    world = World()
+    provisioner = generous(world)
+    provisioner.provision(before)
+    world.forget_requests()
+    diff = provisioner.diff(after)
+    assert provisioner.provision(after, dry_run=True).changes == diff
+    assert world.writes == []
+    assert provisioner.provision(after, expected=diff).changes == diff
+
+
+@given(st.lists(st.tuples(st.booleans(), catalogs), min_size=1, max_size=4))
+def test_modes_do_not_influence_each_other(history: list[tuple[bool, PlanCatalog]]) -> None:
+    """What is provisioned in one mode neither reads nor changes what stands in the other (I9)."""
+    world = World()
+    provisioner = generous(world)
+    newest: dict[bool, PlanCatalog] = {}
+    for live, wanted in history:
+        world.key = LIVE_KEY if live else TEST_KEY
+        assert provisioner.provision(wanted).is_complete
+        newest[live] = wanted
+        for mode, expected in newest.items():
+            world.key = LIVE_KEY if mode else TEST_KEY
+            require_goal(world, expected)
+
+
+@given(st.lists(st.tuples(st.integers(1, 5), st.booleans()), min_size=1, max_size=6))
+def test_a_lower_revision_never_overwrites_a_higher(runs: list[tuple[int, bool]]) -> None:
+    """Whatever order replicas run in, and with stores of their own: the highest revision stands (I13)."""
+    world = World()
+    highest = 0
+    for revision, own_store in runs:
+        provisioner, _ = world.replica(MemoryStore() if own_store else None)
+        report = provisioner.provision(catalog(pro(revision * 100)), revision=revision)
+        if revision < highest:
+            assert report.changes == ()
+        highest = max(highest, revision)
+        product = world.products["kuploy_pro"]
+        assert world.prices[product["default_price"]]["unit_amount"] == highest * 100
+
+
+def test_foreign_objects_are_never_touched() -> None:
+    """Objects without our mark are the same, byte by byte, after all that the provisioner can do (I4)."""
+    world = World()
+    client = world.stripe().v1
+    client.products.create({"id": "theirs", "name": "Theirs"})
+    client.products.create({"id": "kuploy-other_pro", "name": "Of another instance"})
+    client.prices.create({"product": "theirs", "currency": "cad", "unit_amount": 5, "recurring": {"interval": "month"}})
+    before = (world.products, world.prices)
+    for wanted in (catalog(pro(), business()), catalog(pro(2500)), PlanCatalog([FREE])):
+        generous(world).provision(wanted)
+    assert {name: world.products[name] for name in before[0]} == before[0]
+    assert {name: world.prices[name] for name in before[1]} == before[1]
+
+
+SCENARIOS: dict[str, tuple[PlanCatalog, ...]] = {
+    "first": (catalog(pro(), business()),),
+    "price": (catalog(pro()), catalog(pro(2500))),
+    "price-and-name": (catalog(pro()), catalog(pro(2500, name="Other"))),
+    "revert": (catalog(pro()), catalog(pro(2500)), catalog(pro())),
+    "retire": (catalog(pro(), business()), catalog(pro(2500), business(is_active=False))),
+    "return": (catalog(pro()), catalog(pro(is_active=False)), catalog(pro(2500))),
+    "remove": (catalog(pro(), business()), catalog(business())),
+    "unfinished-then-removed": (catalog(pro(), business()), catalog(pro(2500), business()), catalog(business())),
+}
+
+
+def _story(name: str, crash_at: int | None) -> tuple[World, int]:
+    """Play a scenario; in its last run the process dies at boundary *crash_at* and another takes over."""
+    *earlier, wanted = SCENARIOS[name]
+    store = WatchedStore()
+    world = World(store=store)
+    provisioner = generous(world)
+    for before in earlier:
+        assert provisioner.provision(before).is_complete
+    boundaries = 0
+
+    def boundary(*_: Any) -> None:
+        nonlocal boundaries
+        require_sellable(world)
+        boundaries += 1
+        if boundaries - 1 == crash_at:
+            raise CrashError
+
+    world.wire.before = world.wire.after = boundary
+    store.before = boundary
+    if crash_at is None:
+        assert provisioner.provision(wanted).is_complete
+        return world, boundaries
+    with pytest.raises(CrashError):
+        provisioner.provision(wanted)
+    assert provisioner.provision(wanted).is_complete
+    require_goal(world, wanted)
+    return world, boundaries
+
+
+def _state(world: World) -> Any:
+    """Everything at Stripe but ids and times."""
+    prices = sorted((p["lookup_key"], p["product"], p["active"], p["unit_amount"]) for p in world.prices.values())
+    products = sorted((p["id"], p["name"], p["active"]) for p in world.products.values())
+    return prices, products, set(world.store.load_mappings(TEST_SPACE))
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_crash_at_every_boundary_is_mended_by_the_next_run(name: str) -> None:
+    """At each request and write what is sold can be bought (I6), and a rerun ends as if nothing had been (I11)."""
+    whole, boundaries = _story(name, None)
+    for crash_at in range(boundaries):
+        world, _ = _story(name, crash_at)
+        assert _state(world) == _state(whole)
+
+
+def _two_replicas(picks: list[int], wanted: tuple[PlanCatalog, PlanCatalog], revisions: tuple[Any, Any]) -> list[int]:
+    """Two replicas in this interleaving of their requests; what is sold can be bought all the time."""
+    world = World()
+    assert world.provisioner.provision(catalog(pro(1000)), revision=None if revisions[0] is None else 1).is_complete
+
+    def worker(index: int) -> Callable[[Pause], None]:
+        provisioner, wire = world.replica()
+
+        def work(pause: Pause) -> None:
+            def before(_method: str, _path: str) -> None:
+                require_sellable(world)
+                pause()
+
+            wire.before = before
+            provisioner.provision(wanted[index], revision=revisions[index])
+
+        return work
+
+    choices = interleave([worker(0), worker(1)], picks)
+    if wanted[0] == wanted[1]:
+        require_sellable(world)
+        assert len(world.prices) == 2
+    assert world.provisioner.provision(wanted[1], revision=revisions[1]).is_complete
+    require_goal(world, wanted[1])
+    return choices
+
+
+SAME = (catalog(pro(2500)), catalog(pro(2500)))
+DIFFERENT = (catalog(pro(2500)), catalog(pro(3000)))
+
+
+@given(st.lists(st.integers(0, 1), min_size=16, max_size=24))
+@settings(max_examples=40)
+def test_two_replicas_with_one_catalog_make_one_price(picks: list[int]) -> None:
+    """In any interleaving both sell one and the same new price, and never an archived one (I2, I6)."""
+    _two_replicas(picks, SAME, (None, None))
+
+
+@given(st.lists(st.integers(0, 1), min_size=16, max_size=24))
+@settings(max_examples=40)
+def test_two_replicas_with_two_catalogs_end_with_the_newer(picks: list[int]) -> None:
+    """A rolling deployment: the next run of the newer revision makes everything right."""
+    _two_replicas(picks, DIFFERENT, (2, 3))
+
+
+@pytest.mark.skipif(not EXHAUSTIVE, reason="set EXHAUSTIVE=1: takes minutes")
+@pytest.mark.parametrize(("wanted", "revisions"), [(SAME, (None, None)), (DIFFERENT, (2, 3))])
+def test_every_interleaving_of_two_replicas(
+    wanted: tuple[PlanCatalog, PlanCatalog], revisions: tuple[Any, Any]
+) -> None:
+    """The same for each and every interleaving of two replicas' requests."""
+    assert all_interleavings(lambda picks: _two_replicas(picks, wanted, revisions)) > 1000
+
+
+def test_the_schedule_visits_every_interleaving() -> None:
+    """Two workers of two steps each have exactly the six interleavings that mathematics gives them."""
+    seen = set()
+
+    def run(picks: list[int]) -> list[int]:
+        trace: list[str] = []
+
+        def worker(name: str) -> Callable[[Pause], None]:
+            def work(pause: Pause) -> None:
+                trace.append(name)
+                pause()
+                trace.append(name)
+
+            return work
+
+        choices = interleave([worker("a"), worker("b")], picks)
+        seen.add("".join(trace))
+        return choices
+
+    all_interleavings(run)
+    assert seen == {"aabb", "abab", "abba", "baab", "baba", "bbaa"}
+
+
+def test_a_failing_plan_changes_nothing_for_others() -> None:
+    """The others end as they would without the failing one (I12)."""
+    with_it, without = World(), World()
+    with_it.stripe().v1.products.create({"id": "kuploy_business", "name": "Theirs"})
+    report = with_it.provisioner.provision(catalog(pro(), business()))
+    assert isinstance(report.plans["business"].error, BillingError)
+    without.provisioner.provision(catalog(pro()))
+    assert [p for p in _state(with_it)[0] if p[1] == "kuploy_pro"] == _state(without)[0]
