@@ -42,7 +42,8 @@ _MAX_TEXT: Final = 255
 class HubAdmin:
     """What the hub's own people and a tenant's page at the hub do.
 
-    Whatever names something that does not exist is a `HubRefusedError` with a code such as `license_not_found`.
+    A license is named by its key or, since the hub does not keep keys, by its id. Whatever names something that
+    does not exist is a `HubRefusedError` with a code such as `license_not_found`.
     """
 
     def __init__(self, store: HubStore, clock: Clock) -> None:
@@ -108,6 +109,17 @@ class HubAdmin:
         """Free the instance's seat; it is told, signed, with its next sync."""
         self._put(license_key, lambda account: replace(_instance(account, instance_id), is_removed=True))
 
+    def licenses(self, tenant_id: str | None = None) -> tuple[Account, ...]:
+        """Every license with all that belongs to it, or those of one tenant."""
+        with self._store.transaction() as rows:
+            lookups = {} if tenant_id is None else {"tenant_id": _tenant(rows, tenant_id).tenant_id}
+            return tuple(_account(rows, found.license_id) for found in rows.find(License, **lookups))
+
+    def tenants(self) -> tuple[Tenant, ...]:
+        """Every tenant."""
+        with self._store.transaction() as rows:
+            return rows.find(Tenant)
+
     def account(self, license_key: str) -> Account:
         """All that belongs to the license."""
         with self._store.transaction() as rows:
@@ -136,13 +148,15 @@ class HubAdmin:
     def approve_claim(self, code: str, license_key: str) -> None:
         """Give the license to the instance that shows *code*; the license's tenant is the account that typed it.
 
+        It takes the license key itself, which the instance fetches; an id is `license_not_found`.
+
         Raises:
             ClaimError: `claim.wrong_code`, or `claim.locked` after too many wrong ones, or `claim.product` where
                 instance and license are of different products.
         """
         now = self._clock.now()
         with self._store.transaction() as rows:
-            account = _account(rows, license_key)
+            account = _keyed_account(rows, license_key)
             tenant = _tenant(rows, account.license.tenant_id)
             found = _found(rows, code, tenant.tenant_id, now)
             if isinstance(found, CodeFound):
@@ -207,10 +221,18 @@ def _tenant(rows: HubRows, tenant_id: str) -> Tenant:
     return tenant
 
 
-def _account(rows: HubRows, license_key: str) -> Account:
+def _account(rows: HubRows, named: str) -> Account:
+    by_id = rows.get(License, named)
+    account = load_account(rows, by_id.key_hash if by_id else secret_hash(named))
+    if account is None:
+        raise HubRefusedError("there is no license with this key or id", code="license_not_found")
+    return account
+
+
+def _keyed_account(rows: HubRows, license_key: str) -> Account:
     account = load_account(rows, secret_hash(license_key))
     if account is None:
-        raise HubRefusedError("there is no license with this key", code="license_not_found")
+        raise HubRefusedError("there is no license with this key: an id is not enough here", code="license_not_found")
     return account
 
 

@@ -13,6 +13,7 @@ from kuploy_saas_kit.hub.wire import MAX_BODY
 from kuploy_saas_kit.license.ports import HubRequest, HubResponse
 
 try:
+    import uvicorn
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
     from starlette.requests import Request
@@ -40,6 +41,11 @@ def create_app(hub: Hub) -> ASGIApp:
         return _response(response)
 
     return Starlette(routes=[Route("/{path:path}", answer, methods=["POST"])])
+
+
+def run(app: ASGIApp, *, host: str, port: int, ssl_certfile: str | None = None, ssl_keyfile: str | None = None) -> None:
+    """Serve *app* until the process is told to stop."""
+    uvicorn.run(app, host=host, port=port, ssl_certfile=ssl_certfile, ssl_keyfile=ssl_keyfile, lifespan="off")
 
 
 async def _read(request: Request) -> bytes | None:
