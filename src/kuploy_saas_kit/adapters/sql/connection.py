@@ -40,7 +40,7 @@ class SqlVerbs:
         raise NotImplementedError
 
     def _attempting(self) -> AbstractContextManager[Connection]:
-        """A transaction whose locks are gone after an exception, also where it is a part of the host's."""
+        """A transaction that an exception undoes with all its locks, also where it is a part of the host's."""
         return self._writing()
 
     def _now(self, connection: Connection) -> datetime:

@@ -75,12 +75,8 @@ class BoundStore(AllVerbs):
 
     @contextmanager
     def _attempting(self) -> Iterator[Connection]:
-        with self._writing() as connection:
-            if connection.dialect.name == "sqlite":
-                yield connection  # an attempt that is given up has changed nothing, and SQLite has no locks on rows
-            else:
-                with connection.begin_nested():
-                    yield connection
+        with self._writing() as connection, connection.begin_nested():
+            yield connection
 
 
 class SqlStore(AllVerbs):

@@ -48,8 +48,8 @@ class _Wish:
 class UsageVerbs(CounterVerbs):
     """`UsageStore` and `HoldingStore` in SQL.
 
-    All verbs lock in one order: a holding by its key, then counters, those of orgs before the instance's. A sweep
-    waits for no holding but the one that its take asks for, and locks the counters of all it returns at once.
+    All verbs lock in one order: expired holdings by scope and key, the holding that a take makes, then counters, those
+    of orgs before the instance's. Whoever has locked counters waits for no holding any more.
     """
 
     def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
@@ -64,10 +64,15 @@ class UsageVerbs(CounterVerbs):
         raise StorageError(f"the holding {key!r} or its counters changed hands {_ATTEMPTS} times meanwhile: try again")
 
     def _attempt(self, connection: Connection, wish: _Wish, *, swept: bool) -> Taken:
+        expired = self._delete_expired(connection) if swept else {}
+        held = self._hold(connection, wish)
         if swept:
-            self._sweep(connection, wish)
-        if wish.place is not None and not self._insert_holding(connection, wish.place, wish):
-            return self._held(connection, wish.place, wish)
+            self._locked_values(connection, {*expired, *wish.counters})
+            self._subtract(connection, expired)
+        if held is not None:
+            same = amounts_from_json(held.amounts) == amounts_of(wish.claims)
+            outcome = TakeOutcome.HELD if same else TakeOutcome.CONFLICT
+            return Taken(outcome, self._values(connection, wish.counters))
         rows = connection.execute(take_statement(self._tables.usage, len(wish.claims)), take_parameters(wish.claims))
         used = {(scope, limit): value for scope, limit, value in rows}
         if used:
@@ -86,25 +91,27 @@ class UsageVerbs(CounterVerbs):
             raise _Again
         return Taken(TakeOutcome.REFUSED, used, blocking)
 
-    def _insert_holding(self, connection: Connection, place: tuple[str, str], wish: _Wish) -> bool:
-        """Make the holding first: its key is what makes a second take of the same key wait and then find it."""
+    def _hold(self, connection: Connection, wish: _Wish) -> Any:
+        """Make the holding, if the take has a key; or return the row that holds the key already.
+
+        It is made before anything is taken: a second take of the same key waits for it and then finds it.
+        """
+        if wish.place is None:
+            return None
         holding = self._tables.holding
         row = {
-            "scope": place[0],
-            "key": place[1],
+            "scope": wish.place[0],
+            "key": wish.place[1],
             "amounts": amounts_json(amounts_of(wish.claims)),
             "expires_at": self._now(connection) + wish.ttl if wish.ttl is not None else None,
         }
         made = upsert(connection, holding).values(row).on_conflict_do_nothing().returning(holding.c.key)
-        return connection.execute(made).first() is not None
-
-    def _held(self, connection: Connection, place: tuple[str, str], wish: _Wish) -> Taken:
-        held = self._holding(connection, place)
+        if connection.execute(made).first() is not None:
+            return None
+        held = self._holding(connection, wish.place)
         if held is None or self._is_expired(connection, held.expires_at):
             raise _Again
-        same = amounts_from_json(held.amounts) == amounts_of(wish.claims)
-        outcome = TakeOutcome.HELD if same else TakeOutcome.CONFLICT
-        return Taken(outcome, self._values(connection, wish.counters))
+        return held
 
     def settle_holding(self, scope: str, key: str) -> HoldingSettled:
         holding = self._tables.holding
@@ -123,18 +130,14 @@ class UsageVerbs(CounterVerbs):
 
     def sweep_holdings(self) -> GivenBack:
         with self._writing() as connection:
-            return self._sweep(connection, None)
+            return self._subtract(connection, self._delete_expired(connection))
 
-    def _sweep(self, connection: Connection, wish: _Wish | None) -> GivenBack:
-        """Return what expired holdings took; with *wish*, lock its counters along with theirs."""
-        if wish is not None and wish.place is not None:
-            self._holding(connection, wish.place)
+    def _delete_expired(self, connection: Connection) -> dict[CounterKey, int]:
+        """Forget what expired and add up what it held. Others who do the same are waited for: then it is returned."""
         holding = self._tables.holding
         expired = select(holding.c.scope, holding.c.key).where(holding.c.expires_at <= self._now(connection))
-        places = [(scope, key) for scope, key in connection.execute(expired.with_for_update(skip_locked=True))]
-        amounts = self._delete_holdings(connection, places)
-        self._locked_values(connection, {*amounts, *(wish.counters if wish is not None else ())})
-        return self._subtract(connection, amounts)
+        locked = expired.order_by(holding.c.scope, holding.c.key).with_for_update()
+        return self._delete_holdings(connection, [(scope, key) for scope, key in connection.execute(locked)])
 
     def _holding(self, connection: Connection, place: tuple[str, str]) -> Any:
         holding = self._tables.holding

@@ -20,7 +20,7 @@ FREE = Plan("free", "Free", limits={"maxProjects": 1}, is_default=True)
 PRO = Plan(
     "pro",
     "Pro",
-    Price(2000, "cad", "monthly"),  # type: ignore[arg-type]
+    Price(2000, "cad", "annual"),
     {"customDomains", "aiAssistant"},
     {"maxProjects": 10, "maxApps": UNLIMITED, "maxStorageBytes": 250_000_000_000, "maxMailboxes": MAX_LIMIT},
     description="For teams – «tout compris»",

@@ -1,0 +1,191 @@
+"""The SQL store for code that awaits: the same verbs over SQLAlchemy's asyncio engines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
+
+from kuploy_saas_kit._clock import Clock
+from kuploy_saas_kit.adapters.sql.connection import (
+    checked_url,
+    database_name,
+    driver_needed,
+    prepare_sqlite,
+    storage_errors,
+    transaction,
+)
+from kuploy_saas_kit.adapters.sql.layout import SqlLayout, Tables
+from kuploy_saas_kit.adapters.sql.migration import make_tables
+from kuploy_saas_kit.adapters.sql.store import AllVerbs, BoundStore
+from kuploy_saas_kit.model.plan import Plan, PlanCatalog
+from kuploy_saas_kit.model.subscription import Assignment, OrgStanding
+from kuploy_saas_kit.plans.ports import (
+    Announced,
+    AssignmentSaved,
+    Claim,
+    CounterKey,
+    GivenBack,
+    HoldingSettled,
+    MeterEntry,
+    MeterRecorded,
+    PlanSaved,
+    PlansReplaced,
+    StoredPlans,
+    Taken,
+    UsagePut,
+)
+
+T = TypeVar("T")
+
+_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+psycopg"}
+
+
+class _OneConnection(AllVerbs):
+    """The verbs over one connection, each in a transaction of its own."""
+
+    def __init__(self, connection: Connection, tables: Tables, clock: Clock | None) -> None:
+        self._connection = connection
+        self._tables = tables
+        self._clock = clock
+
+    def _reading(self) -> AbstractContextManager[Connection]:
+        return self._transaction(writes=False)
+
+    def _writing(self) -> AbstractContextManager[Connection]:
+        return self._transaction(writes=True)
+
+    @contextmanager
+    def _transaction(self, *, writes: bool) -> Iterator[Connection]:
+        with transaction(self._connection, writes=writes) as connection:
+            yield connection
+
+    def migrate(self) -> None:
+        with self._writing() as connection:
+            make_tables(connection, self._tables)
+
+
+class _AsyncVerbs:
+    """The verbs that requests wait for; each is the sync one, run on an awaited connection."""
+
+    async def _run(self, verb: Callable[[AllVerbs], T]) -> T:
+        raise NotImplementedError
+
+    async def load_plans(self) -> StoredPlans:
+        return await self._run(lambda store: store.load_plans())
+
+    async def replace_plans(self, catalog: PlanCatalog, *, revision: int) -> PlansReplaced:
+        return await self._run(lambda store: store.replace_plans(catalog, revision=revision))
+
+    async def put_plan(self, plan: Plan, *, expected_version: int) -> PlanSaved:
+        return await self._run(lambda store: store.put_plan(plan, expected_version=expected_version))
+
+    async def standing(self, org_id: str) -> OrgStanding:
+        return await self._run(lambda store: store.standing(org_id))
+
+    async def put_assignment(self, assignment: Assignment) -> AssignmentSaved:
+        return await self._run(lambda store: store.put_assignment(assignment))
+
+    async def end_assignment(self, org_id: str, *, actor: str, reason: str, at: datetime) -> AssignmentSaved:
+        return await self._run(lambda store: store.end_assignment(org_id, actor=actor, reason=reason, at=at))
+
+    async def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
+        return await self._run(lambda store: store.take(claims, key=key, ttl=ttl))
+
+    async def give_back(self, amounts: Mapping[CounterKey, int]) -> GivenBack:
+        return await self._run(lambda store: store.give_back(amounts))
+
+    async def usage_of(self, scope: str) -> Mapping[str, int]:
+        return await self._run(lambda store: store.usage_of(scope))
+
+    async def seed_usage(self, counter: CounterKey, value: int) -> None:
+        await self._run(lambda store: store.seed_usage(counter, value))
+
+    async def put_usage(self, org_id: str, limit: str, value: int) -> UsagePut:
+        return await self._run(lambda store: store.put_usage(org_id, limit, value))
+
+    async def settle_holding(self, scope: str, key: str) -> HoldingSettled:
+        return await self._run(lambda store: store.settle_holding(scope, key))
+
+    async def release_holding(self, scope: str, key: str) -> GivenBack:
+        return await self._run(lambda store: store.release_holding(scope, key))
+
+    async def sweep_holdings(self) -> GivenBack:
+        return await self._run(lambda store: store.sweep_holdings())
+
+    async def add_meter(self, event_key: str, entries: Sequence[MeterEntry]) -> MeterRecorded:
+        return await self._run(lambda store: store.add_meter(event_key, entries))
+
+    async def meter_total(self, scope: str, limit: str, period: datetime) -> int:
+        return await self._run(lambda store: store.meter_total(scope, limit, period))
+
+    async def announce_once(self, name: str) -> Announced:
+        return await self._run(lambda store: store.announce_once(name))
+
+
+class AsyncBoundStore(_AsyncVerbs):
+    """Every awaited verb inside a transaction of the host's. It never commits; take last, as with `BoundStore`."""
+
+    def __init__(self, connection: AsyncConnection | AsyncSession, tables: Tables, clock: Clock | None = None) -> None:
+        self._connection = connection
+        self._tables = tables
+        self._clock = clock
+
+    async def _run(self, verb: Callable[[AllVerbs], T]) -> T:
+        found = self._connection
+        connection = await found.connection() if isinstance(found, AsyncSession) else found
+        return await connection.run_sync(lambda sync: verb(BoundStore(sync, self._tables, self._clock)))
+
+
+class AsyncSqlStore(_AsyncVerbs):
+    """Implements the async ports in SQLite (aiosqlite) or PostgreSQL (psycopg), on the tables of `SqlStore`.
+
+    `AsyncSqlStore.from_url` takes the same URLs. Close it in the event loop that used it.
+    """
+
+    def __init__(self, engine: AsyncEngine, *, layout: SqlLayout | None = None, clock: Clock | None = None) -> None:
+        self._engine = engine
+        self._tables = Tables(layout or SqlLayout())
+        self._clock = clock
+        self._pid = os.getpid()
+
+    @classmethod
+    def from_url(cls, url: str, *, layout: SqlLayout | None = None, clock: Clock | None = None) -> AsyncSqlStore:
+        """A store over a database URL; a driver that is not installed is a `ConfigurationError` naming the extra."""
+        parsed = checked_url(url, _DRIVERS)
+        is_remote = parsed.get_backend_name() != "sqlite"
+        with driver_needed(parsed):
+            engine = create_async_engine(parsed, hide_parameters=True, pool_pre_ping=is_remote)
+        prepare_sqlite(engine.sync_engine)
+        return cls(engine, layout=layout, clock=clock)
+
+    def __repr__(self) -> str:
+        return f"AsyncSqlStore({self._engine.url.render_as_string(hide_password=True)!r})"
+
+    async def migrate(self) -> None:
+        """Make the tables that are missing. It may run at each start, and in several processes at once."""
+        await self._with_connection(lambda store: store.migrate())
+
+    def on(self, connection: AsyncConnection | AsyncSession) -> AsyncBoundStore:
+        """The same verbs inside the host's own transaction on the same database; nothing is committed."""
+        return AsyncBoundStore(connection, self._tables, self._clock)
+
+    async def close(self) -> None:
+        """Let go of all connections; the next verb opens new ones."""
+        await self._engine.dispose()
+
+    async def _run(self, verb: Callable[[AllVerbs], T]) -> T:
+        return await self._with_connection(verb)
+
+    async def _with_connection(self, verb: Callable[[_OneConnection], T]) -> T:
+        if self._pid != os.getpid():  # after a fork the parent's connections are left to the parent
+            self._engine.sync_engine.dispose(close=False)
+            self._pid = os.getpid()
+        with storage_errors(self._engine.dialect, database_name(self._engine.url)):
+            async with self._engine.connect() as connection:
+                return await connection.run_sync(lambda sync: verb(_OneConnection(sync, self._tables, self._clock)))

@@ -1,0 +1,46 @@
+"""An async store behind a sync face, so that one suite holds for both worlds."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, Self
+
+
+class FromThreads:
+    """Every coroutine function of the async store that *make* returns, as a method that waits for its answer.
+
+    All calls run in one event loop in a thread of its own, those of several threads at the same time.
+    """
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._store: Any = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._store = self._wait(self._made())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._wait(self._store.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        verb = getattr(self._store, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return self._wait(verb(*args, **kwargs))
+
+        return call
+
+    async def _made(self) -> Any:
+        return self._make()
+
+    def _wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
