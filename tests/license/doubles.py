@@ -86,7 +86,7 @@ def tier(name: str) -> dict[str, Any]:
     """Plan, features and limits of a documented tier, as the wire writes them."""
     grant = KUPLOY_CLOUD.tiers[name]
     limits = dict.fromkeys(KUPLOY_CLOUD.required_limits, -1) | grant.limits.to_wire()
-    return {"plan": name, "features": dict.fromkeys(grant.features, True), "limits": limits}  # type: ignore[arg-type]
+    return {"plan": name, "features": dict.fromkeys(grant.features, True), "limits": limits}
 
 
 def payload(at: datetime, **fields: Any) -> dict[str, Any]:

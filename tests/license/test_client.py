@@ -1,4 +1,5 @@
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 from tests.license.doubles import KEY, World
@@ -6,6 +7,7 @@ from tests.license.doubles import KEY, World
 from kuploy_saas_kit.license import LicenseSnapshot, LicenseStatus, Operation, ServedFrom
 from kuploy_saas_kit.license.reading import hash_of_key
 from kuploy_saas_kit.model.limits import UNLIMITED
+from kuploy_saas_kit.testing.clock import ManualClock
 
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
 
@@ -228,3 +230,68 @@ def test_the_same_sync_by_hand_twice_asks_once(world: World) -> None:
     world.clock.advance(timedelta(seconds=5))
     client.sync()
     assert len(world.hub.requests) == 2
+
+
+class ShiftedClock(ManualClock):
+    """The clock of another machine, off by a fixed amount."""
+
+    def __init__(self, true: ManualClock, off: timedelta) -> None:
+        super().__init__(true.now())
+        self._true, self._off = true, off
+
+    def now(self) -> datetime:
+        return self._true.now() + self._off
+
+    def elapsed(self) -> timedelta:
+        return self._true.elapsed()
+
+
+@pytest.mark.parametrize("off", [timedelta(days=3650), timedelta(hours=-1), timedelta(hours=1)])
+def test_a_follower_with_a_wrong_clock_is_right_soon(world: World, off: timedelta) -> None:
+    """A process that only reads the store, with a clock that is off, asks the hub itself and is ACTIVE."""
+    leader, follower = world.client(), world.client()
+    follower._clock = follower._leadership._clock = ShiftedClock(world.clock, off)
+    for _ in range(180):
+        leader.tick()
+        follower.tick()
+        world.clock.advance(SECOND)
+    assert follower.snapshot().status is LicenseStatus.ACTIVE
+    for _ in range(600):
+        leader.tick()
+        follower.tick()
+        assert follower.snapshot().status is LicenseStatus.ACTIVE
+        world.clock.advance(SECOND)
+
+
+def test_replaying_stored_licenses_in_order_extends_nothing(world: World) -> None:
+    """Genuine old records, put back one after the other, are as old as they are."""
+    client = world.client()
+    records = []
+    for _ in range(5):
+        client.sync()
+        assert world.store.record is not None
+        records.append(world.store.record)
+        world.clock.advance(MINUTE)
+    world.hub.goes_down()
+    world.clock.advance(8 * DAY)
+    for fresh in (False, True):
+        world.store.record = records[0]
+        replayed = world.client()
+        if not fresh:
+            replayed.load()
+        for record in records:
+            world.store.record = record
+            world.clock.advance(SECOND)
+            replayed.tick()
+            assert replayed.snapshot().status is LicenseStatus.EXPIRED
+
+
+def test_a_damaged_time_mark_is_an_absent_record(world: World) -> None:
+    """A store that loses the time zone loses the cache and nothing else."""
+    world.client().sync()
+    assert world.store.record is not None
+    world.store.record = replace(world.store.record, mark=world.store.record.mark.replace(tzinfo=None))
+    client = world.client()
+    client.load()
+    assert client.snapshot().status is LicenseStatus.PENDING
+    assert client.sync().ok

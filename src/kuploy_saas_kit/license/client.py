@@ -84,7 +84,6 @@ class LicenseClient:
         self._key: SecretStr | None = None
         self._binding: Binding | None = None
         self._latest = _LONG_AGO
-        self._looked_at: timedelta | None = None
         self._asked_at: timedelta | None = None
         self._last_code: str | None = None
         self._last_result: SyncResult | None = None
@@ -230,7 +229,6 @@ class LicenseClient:
 
     def _look(self) -> None:
         """See what the store has: another key, a license that another process brought."""
-        elapsed = self._clock.elapsed()
         try:
             self._identify()
             if self._binding is not None:
@@ -238,8 +236,6 @@ class LicenseClient:
                 self._save(self._keeper.unsaved(self.snapshot().at))
         except StorageError as error:
             self._complain(error)
-            return
-        self._looked_at = elapsed
 
     def _identify(self) -> None:
         if self._config.key is not None and self._instance_id is not None:
@@ -252,7 +248,7 @@ class LicenseClient:
         self._key = key
         self._binding = None if key is None else self._bound_to(key)
         self._keeper.start_over()
-        self._looked_at = self._asked_at = None
+        self._asked_at = None
         self._schedule = Schedule()
         self._latest = _LONG_AGO
         self._publish(with_key(self._state, has_key=key is not None))
@@ -287,16 +283,14 @@ class LicenseClient:
             return True
         state, moment = self._state, self._moment()
         try:
-            if self._looked_at is None:
-                after = self._exchanges.load(state, record, binding, moment)
-            else:
-                after = self._exchanges.adopt(state, record, binding, moment, self._looked_at)
+            after = self._exchanges.adopt(state, record, binding, moment)
         except PayloadRejectedError as error:
             _LOG.warning("the stored license is treated as absent: %s", error, extra={"code": error.code})
             self._keeper.refuse(record)
             return False
         if after is not state:
-            self._schedule = self._schedule.after_success(moment.elapsed, self._config.period, self._dice())
+            if not after.wants_own_sync:
+                self._schedule = self._schedule.after_success(moment.elapsed, self._config.period, self._dice())
             self._publish(after)
         return True
 
@@ -305,9 +299,10 @@ class LicenseClient:
         if self._binding is None or not self._schedule.is_due(elapsed):
             return False
         turn = self._leadership.ask()
-        if not turn.is_mine:
-            self._schedule = self._schedule.put_off(elapsed, turn.wait)
-        return turn.is_mine
+        if turn.is_mine or self._state.wants_own_sync:
+            return True
+        self._schedule = self._schedule.put_off(elapsed, turn.wait)
+        return False
 
     def _exchange(self) -> SyncResult:
         if self._binding is None or self._key is None:

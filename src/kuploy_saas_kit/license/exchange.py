@@ -12,7 +12,6 @@ from kuploy_saas_kit.license.reading import Believed, Binding, LicenseReader
 from kuploy_saas_kit.license.requests import Known, Refusal, make_nonce, refusal_in, refused_body, sync_body
 from kuploy_saas_kit.license.state import (
     LicenseState,
-    LicenseTime,
     Moment,
     Order,
     Rules,
@@ -114,24 +113,23 @@ class ExchangeRules:
         record = _record(judged.state, moment) if judged.verdict is Verdict.ACCEPTED else None
         return Concluded(judged.verdict.value, judged.state, judged.verdict, record)
 
-    def load(self, state: LicenseState, record: LicenseRecord, binding: Binding, moment: Moment) -> LicenseState:
-        """The state with a stored record; `PayloadRejectedError` for one that is to be treated as absent."""
-        believed, order = self._reread(record, binding, moment)
-        return loaded(state, believed, order, record.mark, self.rules)
+    def adopt(self, state: LicenseState, record: LicenseRecord, binding: Binding, moment: Moment) -> LicenseState:
+        """The state with what the store has; the same state where that is not newer than what is held.
 
-    def adopt(
-        self, state: LicenseState, record: LicenseRecord, binding: Binding, moment: Moment, since: timedelta
-    ) -> LicenseState:
-        """The state with what another process stored after *since*; the same state where that is not newer."""
+        `PayloadRejectedError` for a record that is to be treated as absent.
+        """
         believed, order = self._reread(record, binding, moment)
+        if state.held is None:
+            return loaded(state, believed, order, record.mark, self.rules)
         if order <= state.mark:
             return state
-        time = LicenseTime(max(record.mark, believed.payload.issued_at), since)
-        return adopted(state, believed, order, time, self.rules)
+        return adopted(state, believed, order, record.mark, moment, self.rules)
 
     def _reread(self, record: LicenseRecord, binding: Binding, moment: Moment) -> tuple[Believed, Order]:
         if record.trust != self.reader.trust:
             raise PayloadRejectedError("the stored license is of another trust mode", code="cache.trust")
+        if record.mark.tzinfo is None:
+            raise PayloadRejectedError("the stored time mark has no time zone", code="cache.corrupt")
         believed = self.reader.read_record(record.body, binding, moment.now)
         epoch, revision = believed.payload.epoch, believed.payload.revision
         return believed, (record.epoch if epoch is None else epoch, record.revision if revision is None else revision)

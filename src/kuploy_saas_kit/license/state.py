@@ -113,6 +113,7 @@ class LicenseState:
     second_look: SecondLook | None = None
     demotion: Demotion | None = None
     clock_suspect: bool = False
+    wants_own_sync: bool = False
     usage: Mapping[str, int] = field(default_factory=dict)
     last_sync_code: str | None = None
     last_sync_at: datetime | None = None
@@ -191,13 +192,22 @@ def loaded(state: LicenseState, believed: Believed, order: Order, mark: datetime
     return replace(after, time=LicenseTime(mark), served_from=ServedFrom.STORE)
 
 
-def adopted(state: LicenseState, believed: Believed, order: Order, time: LicenseTime, rules: Rules) -> LicenseState:
+def adopted(
+    state: LicenseState, believed: Believed, order: Order, mark: datetime, moment: Moment, rules: Rules
+) -> LicenseState:
     """The state after another process accepted a newer license and this one found it in the store.
 
-    *time* is that process's license time, counted from this process's last look at the store.
+    Where this process has heard the hub itself its time goes on as it was. Where not, the wall clock counts, as after
+    a start; if that is far from what the store says, this process is to sync itself, whoever leads.
     """
-    after = _holding(state, believed, order, rules)
-    return replace(after, time=time, served_from=ServedFrom.STORE)
+    issued_at = believed.payload.issued_at
+    after = replace(_holding(state, believed, order, rules), served_from=ServedFrom.STORE)
+    if state.time.since is None:
+        is_apart = abs(moment.now - mark) > CLOCK_TOLERANCE
+        return replace(after, time=LicenseTime(max(mark, issued_at)), wants_own_sync=is_apart)
+    if state.time.at_moment(moment) < issued_at:
+        return replace(after, time=LicenseTime(issued_at, moment.elapsed))
+    return after
 
 
 def with_key(state: LicenseState, *, has_key: bool) -> LicenseState:
@@ -346,6 +356,7 @@ def _accepted(
         after,
         time=LicenseTime(issued_at, sent.elapsed),
         served_from=ServedFrom.MEMORY,
+        wants_own_sync=False,
         clock_suspect=abs(moment.now - issued_at) > CLOCK_TOLERANCE,
     )
 
