@@ -17,6 +17,7 @@ from kuploy_saas_kit.hub.records import HubPolicy, TenantSubscription
 from kuploy_saas_kit.hub.service import Hub, Plain
 from kuploy_saas_kit.hub.store import MemoryHubStore
 from kuploy_saas_kit.license.ports import HubRequest, HubResponse
+from kuploy_saas_kit.model.limits import UNLIMITED
 from kuploy_saas_kit.model.plan import Plan
 from kuploy_saas_kit.testing.clock import ManualClock
 
@@ -222,6 +223,7 @@ def test_bad_values_are_refused(world: World) -> None:
     wrong: list[Any] = [
         lambda: world.admin.pay_until(world.key, world.clock.now().replace(tzinfo=None)),
         lambda: world.admin.set_allowances(world.key, "inst_one", {"maxApps": -1}),
+        lambda: world.admin.set_allowances(world.key, "inst_one", {"maxApps": UNLIMITED}),  # type: ignore[dict-item]
         lambda: world.admin.add_tenant("a\nb"),
         lambda: world.admin.add_tenant("x" * 256),
     ]
@@ -235,6 +237,15 @@ def test_wrong_codes_lock_an_account(world: World) -> None:
     world.ask("claims", {**CLAIM, "productType": "leeram-business"})
     codes = [_refused_code(world, "KPXY-4829"), *(_refused_code(world, "AAAA-0000") for _ in range(6))]
     assert codes == ["claim.product", *["claim.wrong_code"] * 5, "claim.locked"]
+
+
+def test_a_wrong_code_is_not_denied(world: World) -> None:
+    """Denying counts wrong codes too, for the account that denies."""
+    for expected in [*["claim.wrong_code"] * 5, "claim.locked"]:
+        with pytest.raises(ClaimError) as refused:
+            world.admin.deny_claim("AAAA-0000", tenant_id=world.tenant)
+        assert refused.value.code == expected
+    assert _refused_code(world, "AAAA-0000") == "claim.locked"
 
 
 def test_a_removed_instance_is_told(world: World) -> None:

@@ -289,6 +289,8 @@ def test_an_unknown_outage_is_refused(hub: HubSimulator) -> None:
     """A misspelt outage is an error that lists them all."""
     with pytest.raises(InvalidValueError, match="captive"):
         hub.outage("flood")
+    with pytest.raises(InvalidValueError, match="-1"):
+        hub.outage("5xx", after=-1)
 
 
 @pytest.mark.parametrize(

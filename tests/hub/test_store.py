@@ -1,13 +1,17 @@
 """The hub's stores: the same rows from both, all or nothing, also between processes."""
 
+import contextlib
 import sqlite3
 import stat
+import tempfile
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.hub.talk import content, sync_request
 from tests.hub.values import NOW
 
@@ -197,3 +201,42 @@ def test_only_declared_lookups(store: HubStore) -> None:
     """A field that is no lookup is a mistake of the caller."""
     with pytest.raises(TypeError, match="status"), store.transaction() as rows:
         rows.find(License, status="active")
+
+
+_TENANTS = st.builds(
+    Tenant, tenant_id=st.sampled_from(["a", "b", "ä", "'; --"]), name=st.text(st.characters(codec="utf-8"))
+)
+_LICENSES = st.builds(
+    License,
+    license_id=st.sampled_from(["l1", "l2", "l3"]),
+    key_hash=st.sampled_from(["h1", "h2"]),
+    tenant_id=st.sampled_from(["a", "b"]),
+    product_type=st.just("kuploy-cloud"),
+    issued_at=st.datetimes(timezones=st.just(UTC)),
+    status=st.sampled_from(HubStatus),
+)
+_STEPS = st.lists(st.tuples(st.sampled_from(["put", "drop", "fail"]), _TENANTS | _LICENSES), max_size=12)
+
+
+@settings(max_examples=20)
+@given(steps=_STEPS)
+def test_both_stores_are_one(steps: list[tuple[str, Row]]) -> None:
+    """Any sequence of puts, drops and failed transactions leaves the same rows in memory and in SQLite."""
+    with tempfile.TemporaryDirectory() as folder:
+        sqlite = SqliteHubStore(Path(folder) / "hub.db")
+        sqlite.migrate()
+        stores: list[HubStore] = [MemoryHubStore(), sqlite]
+        for store in stores:
+            for verb, row in steps:
+                with contextlib.suppress(LookupError), store.transaction() as rows:
+                    (rows.drop if verb == "drop" else rows.put)(row)
+                    if verb == "fail":
+                        raise LookupError
+        memory, file = [_seen(store) for store in stores]
+        assert memory == file
+
+
+def _seen(store: HubStore) -> list[tuple[Row, ...]]:
+    with store.transaction() as rows:
+        by_lookup = [rows.find(License, key_hash=value) for value in ("h1", "h2")]
+        return [rows.find(Tenant), rows.find(License), *by_lookup, rows.find(License, tenant_id="a", key_hash="h1")]

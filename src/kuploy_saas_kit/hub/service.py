@@ -90,7 +90,7 @@ class Hub:
             case _:
                 path = "an unknown path"
                 response = _refused(_NOTHING_HERE)
-        _log.info("hub answered %s with %d", path, response.status)
+        _log.info("hub answered %s with %d", path, response.status, extra={"path": path, "status": response.status})
         return response
 
     def _sync(self, request: HubRequest, now: datetime) -> HubResponse:

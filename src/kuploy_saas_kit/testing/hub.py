@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from kuploy_saas_kit._clock import SystemClock
-from kuploy_saas_kit.errors import ConfigurationError, HubUnavailableError
+from kuploy_saas_kit.errors import ConfigurationError, HubUnavailableError, InvalidValueError
 from kuploy_saas_kit.hub.admin import HubAdmin
 from kuploy_saas_kit.hub.payload import Payload
 from kuploy_saas_kit.hub.records import Claim, HubPolicy, HubStatus
@@ -185,6 +185,8 @@ class HubSimulator:
     def outage(self, kind: str | None, *, after: int = 0) -> None:
         """Misbehave as the `Outage` of this name says, once *after* more requests were answered well; None ends it."""
         named = None if kind is None else outage_named(kind)
+        if after < 0:
+            raise InvalidValueError(f"after is how many more requests are answered well, 0 or more; got {after}")
         with self._lock:
             self._outage, self._spared = named, after
         self._settle()
