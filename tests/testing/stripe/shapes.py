@@ -10,6 +10,7 @@ from typing import Any, ForwardRef, Literal, Union, get_args, get_origin
 
 import stripe
 from stripe._object_classes import get_object_class
+from stripe._stripe_object import UntypedStripeObject
 
 _PLAIN: dict[Any, Any] = {str: str, bool: bool, int: int, float: (int, float), Decimal: str}
 
@@ -76,7 +77,7 @@ def _of_member(value: Any, member: Any, owner: type, path: str, *, closed: tuple
     elif origin is list:
         for index, inner in enumerate(value if isinstance(value, list) else [value]):
             yield from _of_value(inner, get_args(member)[0], owner, f"{path}[{index}]")
-    elif not isinstance(value, dict):
+    elif not isinstance(value, dict) or member is NoneType:
         yield f"{path} is {value!r}"
     else:
         yield from _of_mapping(value, member, path)
@@ -92,3 +93,5 @@ def _of_mapping(value: dict[str, Any], member: Any, path: str) -> Iterator[str]:
         yield from _of_object(value, member, path)
         if isinstance(value.get("object"), dict):  # what an event tells of
             yield from (f"{path}: {problem}" for problem in problems(value["object"]))
+    elif get_origin(member) is not UntypedStripeObject:
+        yield f"{path} is {value!r}"

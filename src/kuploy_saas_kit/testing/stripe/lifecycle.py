@@ -27,9 +27,9 @@ def catch_up(space: Space) -> None:
     if not space.touched and (space.next_due is None or space.world.now() < space.next_due):
         return
     while (due := _first_ripe(space)) is not None:
-        with space.at(due.at):
+        with space.at(due.at if due.clock is not None else max(due.at, space.reached)):
             due.do()
-    space.touched = False
+    space.touched, space.reached = False, space.now
     space.next_due = min((due.at for due in _all(space) if due.clock is None), default=None)
 
 

@@ -277,6 +277,17 @@ def resume(space: Space, subscription: Row, *, anew: bool = True) -> None:
     space.emit("customer.subscription.resumed", subscription)
 
 
+def move_trial(space: Space, subscription: Row, end: int) -> None:
+    """Let the trial, a new one if need be, end at *end*; one that ends now is over."""
+    with space.changing(subscription, UPDATED):
+        subscription.update(trial_end=end, billing_cycle_anchor=end)
+        for item in subscription["items"]:
+            item["current_period_end"] = end
+        if end > space.now:
+            subscription["status"] = "trialing"
+            subscription["trial_start"] = subscription["trial_start"] or space.now
+
+
 def end_trial(space: Space, subscription: Row) -> None:
     """What happens at the end of a trial, with and without a card on file."""
     behavior = subscription["trial_settings"]["end_behavior"]["missing_payment_method"]

@@ -71,6 +71,7 @@ class Space:
     twin: Space | None = None
     touched: bool = True
     next_due: int | None = None
+    reached: int = 0
     cause: Cause = field(default_factory=Cause)
     as_of: int | None = None
 

@@ -110,9 +110,7 @@ def update(space: Space, call: Call) -> Row:
         for item, price, quantity in swaps:
             _apply(space, row, item, price, quantity)
         _schedule_end(space, call, row)
-        if call.get("trial_end") == "now" and row["status"] == "trialing":
-            row["trial_end"] = space.now
-            machine.end_trial(space, row)
+        _move_trial(space, call, row)
     return row
 
 
@@ -128,8 +126,6 @@ def _plain_changes(space: Space, call: Call, row: Row) -> Row:
             "behavior": paused["behavior"],
             "resumes_at": paused.get("resumes_at"),
         }
-    if isinstance(call.get("trial_end"), int):
-        changes |= {"trial_end": call.params["trial_end"], "status": "trialing"}
     method = call.get("default_payment_method")
     if method is not None:
         changes["default_payment_method"] = attached(space, method, row["customer"], param="default_payment_method")
@@ -161,6 +157,15 @@ def _apply(space: Space, row: Row, item: Row | None, price: str | None, quantity
             row["items"].remove(item)
         elif price is not None:
             row["items"].append(machine.new_item(space, row, price, quantity))
+
+
+def _move_trial(space: Space, call: Call, row: Row) -> None:
+    end = call.get("trial_end")
+    if isinstance(end, int):
+        machine.move_trial(space, row, end)
+    elif end == "now" and row["status"] == "trialing":
+        machine.move_trial(space, row, space.now)
+        machine.end_trial(space, row)
 
 
 def _schedule_end(space: Space, call: Call, row: Row) -> None:
