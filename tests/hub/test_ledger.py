@@ -105,6 +105,13 @@ def test_revisions_go_on_after_the_hub_lost_its_store() -> None:
     assert terms(account("growth"), "inst_one", known=(1, MAX_LIMIT)).instance.revision == MAX_LIMIT
 
 
+def test_a_new_epoch_begins_anew() -> None:
+    """Once the epoch rises, even the highest revision of the old one is behind."""
+    worn_out = terms(account("growth"), "inst_one", known=(1, MAX_LIMIT)).instance
+    fresh = terms(with_instances(account("growth"), worn_out), "inst_one", known=(1, MAX_LIMIT), epoch=2).instance
+    assert (fresh.epoch, fresh.revision) == (2, 1)
+
+
 @given(
     known=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 50)), min_size=1, max_size=20),
     statuses=st.lists(st.sampled_from(HubStatus), min_size=1),

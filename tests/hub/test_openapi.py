@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.hub.contract import Contract
 from tests.hub.talk import NONCE, SECRET, content, read_token, request, sync_request
@@ -154,6 +154,7 @@ def test_the_client_asks_as_documented(contract: Contract) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_what_the_file_allows_is_understood(contract: Contract, path: str, data: st.DataObject) -> None:
     """Every body that is as the file has it is read: the hub answers as documented, and never `invalid_request`."""
@@ -168,6 +169,7 @@ def test_what_the_file_allows_is_understood(contract: Contract, path: str, data:
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_what_the_file_requires_is_required(contract: Contract, path: str, data: st.DataObject) -> None:
     """A body without a required field, or with a field of another type, is `invalid_request`."""

@@ -5,6 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kuploy_saas_kit.adapters import MemoryStore
 from kuploy_saas_kit.hub.records import Instance
@@ -40,7 +42,14 @@ class World:
         """What the instances report."""
         return self.usage
 
-    def client(self, *, url: str | None = None, licensed: bool = True, instance: str | None = None) -> LicenseClient:
+    def client(
+        self,
+        *,
+        url: str | None = None,
+        licensed: bool = True,
+        instance: str | None = None,
+        store: MemoryStore | None = None,
+    ) -> LicenseClient:
         """An instance in process, or over HTTP where a URL is given."""
         config = LicenseConfig(
             hub_url=url or "https://kuploy.app",
@@ -51,7 +60,8 @@ class World:
             trust=None if self.hub.trusted_keys else "tls_only",
         )
         transport = self.hub.transport() if url is None else HttpxTransport(deadline=timedelta(seconds=0.4))
-        return LicenseClient(config, MemoryStore(clock=self.clock), usage=self, transport=transport, clock=self.clock)
+        kept = store or MemoryStore(clock=self.clock)
+        return LicenseClient(config, kept, usage=self, transport=transport, clock=self.clock)
 
 
 @pytest.fixture
@@ -280,3 +290,28 @@ def test_a_long_outage_ends_in_expired_and_then_in_active(world: World) -> None:
     world.hub.outage(None)
     world.clock.advance(TICK)
     assert client.sync().status is LicenseStatus.ACTIVE
+
+
+@given(
+    reports=st.lists(
+        st.tuples(st.integers(0, 50), st.sampled_from([None, "truncated", "refused", "stale"]), st.booleans()),
+        max_size=12,
+    ),
+    last=st.integers(0, 50),
+)
+def test_reports_survive_outages_and_restarts(reports: list[tuple[int, str | None, bool]], last: int) -> None:
+    """Whatever was lost, repeated or cut off before: two good syncs later the hub has the true totals."""
+    world = World()
+    store = MemoryStore(clock=world.clock)
+    client = world.client(store=store)
+    month = world.clock.now().replace(day=1, hour=0)
+    built = 0
+    for value, outage, restarts in [*reports, (last, None, False), (last, None, False)]:
+        built += value
+        world.usage = UsageReport({"maxProjects": value}, [MeterReport("buildMinutesPerMonth", month, built)])
+        world.hub.outage(outage)
+        client = world.client(store=store) if restarts else client
+        client.sync()
+        world.clock.advance(TICK)
+    assert world.hub.usage_of(world.key).gauges == {"maxProjects": last}
+    assert list(world.hub.usage_of(world.key).meters.values()) == [built]

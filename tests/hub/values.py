@@ -40,7 +40,9 @@ def instance(name: str, **changes: Any) -> Instance:
     )
 
 
-def sync(base: Account, name: str, *, now: datetime = NOW, known: tuple[int, int] = (0, 0), **report: Any) -> Any:
+def sync(
+    base: Account, name: str, *, now: datetime = NOW, known: tuple[int, int] = (0, 0), epoch: int = 1, **report: Any
+) -> Any:
     """The answer to a sync of the instance *name*."""
     asked = SyncAsked(
         instance_id=name,
@@ -50,7 +52,7 @@ def sync(base: Account, name: str, *, now: datetime = NOW, known: tuple[int, int
         kit_version="0.1.0",
         report=UsageReported(**report),
     )
-    return answer_sync(base, asked, policy=POLICY, epoch=1, now=now)
+    return answer_sync(base, asked, policy=POLICY, epoch=epoch, now=now)
 
 
 def terms(base: Account, name: str, **asked: Any) -> LicenseTerms:

@@ -67,7 +67,6 @@ class LicenseTerms:
     issuer: str
     license: License
     instance: Instance
-    epoch: int
     issued_at: datetime
     fresh_until: datetime
     grace_until: datetime
@@ -96,12 +95,9 @@ def answer_sync(
         return instance
     if not instance.is_removed:
         instance = fold_report(instance, asked.report)
-    instance = replace(
-        instance,
-        revision=_next_revision(instance, asked, epoch),
-        kit_version=asked.kit_version,
-    )
-    return _terms(account, instance, asked, policy=policy, epoch=epoch, now=now)
+    revision = _next_revision(instance, asked, epoch)
+    instance = replace(instance, epoch=epoch, revision=revision, kit_version=asked.kit_version)
+    return _terms(account, instance, asked, policy, now)
 
 
 def _seated(account: Account, asked: SyncAsked, policy: HubPolicy, now: datetime) -> Instance | Refusal:
@@ -132,15 +128,12 @@ def _last_place(account: Account) -> int:
 
 
 def _next_revision(instance: Instance, asked: SyncAsked, epoch: int) -> int:
-    """One above all that was answered, also by a hub whose store was since restored from a backup."""
-    known_epoch, known_revision = asked.known
-    seen = known_revision if known_epoch == epoch else 0
-    return min(max(instance.revision, seen) + 1, MAX_LIMIT)
+    """One above all that was answered in this epoch, also by a hub whose store was restored from a backup since."""
+    ranks = ((instance.epoch, instance.revision), asked.known)
+    return min(1 + max((revision for of_epoch, revision in ranks if of_epoch == epoch), default=0), MAX_LIMIT)
 
 
-def _terms(
-    account: Account, instance: Instance, asked: SyncAsked, *, policy: HubPolicy, epoch: int, now: datetime
-) -> LicenseTerms:
+def _terms(account: Account, instance: Instance, asked: SyncAsked, policy: HubPolicy, now: datetime) -> LicenseTerms:
     others = [other for other in account.instances.values() if other.instance_id != instance.instance_id]
     schema = product_schema(account.license.product_type)
     status, reason = _standing(account, instance, others, now)
@@ -148,7 +141,6 @@ def _terms(
         issuer=policy.issuer,
         license=account.license,
         instance=instance,
-        epoch=epoch,
         issued_at=now,
         fresh_until=now + policy.fresh_for,
         grace_until=now + policy.grace,

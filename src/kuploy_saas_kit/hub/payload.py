@@ -26,7 +26,7 @@ def payload_of(terms: LicenseTerms) -> Payload:
         "tenantId": terms.license.tenant_id,
         "instanceId": terms.instance.instance_id,
         "keyHash": terms.license.key_hash,
-        "epoch": terms.epoch,
+        "epoch": terms.instance.epoch,
         "revision": terms.instance.revision,
         "issuedAt": _seconds(terms.issued_at),
         "freshUntil": _seconds(terms.fresh_until),

@@ -135,8 +135,8 @@ class Instance(Row):
     """A deployment that has used the license.
 
     It holds one of the license's seats until its last answer runs out at *held_until*; *place* says after whom it took
-    it. *revision* is that of its last answer, *report_seq* orders the gauges in *usage*. An *allowance* is the total
-    that it may hold.
+    it. *epoch* and *revision* are those of its last answer, *report_seq* orders the gauges in *usage*. An *allowance*
+    is the total that it may hold.
     """
 
     KEY: ClassVar[tuple[str, ...]] = ("license_id", "instance_id")
@@ -146,6 +146,7 @@ class Instance(Row):
     place: int
     held_until: datetime
     is_removed: bool = False
+    epoch: int = 0
     revision: int = 0
     report_seq: int = -1
     kit_version: str = ""
