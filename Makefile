@@ -77,7 +77,7 @@ bench: $(VENV)/.installed-test ## run the benchmarks
 
 .PHONY: docs
 docs: $(VENV)/.installed-dev ## build the documentation into site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 .PHONY: build
 build: $(VENV)/.installed-dev ## build sdist and wheel into dist/
