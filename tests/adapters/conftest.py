@@ -1,11 +1,13 @@
-"""Empty databases of each kind, for tests of the SQL stores."""
+"""Databases of each kind, for tests of the SQL stores."""
 
+import shutil
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from kuploy_saas_kit.adapters import SqlStore
 from kuploy_saas_kit.testing.servers import PostgresServer, postgres_binaries, postgres_schema
 
 _numbers = count()
@@ -22,10 +24,50 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database of each kind."""
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database of each kind without any table."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'kit.db'}"
         return
     with postgres_schema(request.getfixturevalue("postgres"), f"test{next(_numbers)}") as own:
         yield own
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database of each kind with the kit's tables, which are empty."""
+    if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("_sqlite_template"), tmp_path / "kit.db")
+        yield f"sqlite:///{tmp_path / 'kit.db'}"
+        return
+    store: SqlStore = request.getfixturevalue("_postgres_store")
+    yield store._engine.url.render_as_string(hide_password=False)
+    _empty(store)
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "kit.db"
+    store = SqlStore.from_url(f"sqlite:///{path}")
+    store.migrate()
+    store.close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def _postgres_store(postgres: str) -> Iterator[SqlStore]:
+    with postgres_schema(postgres, "shared") as own:
+        store = SqlStore.from_url(own)
+        store.migrate()
+        yield store
+        store.close()
+
+
+def _empty(store: SqlStore) -> None:
+    """Making tables takes longer than most tests; these two rows are made with them."""
+    tables = store._tables
+    with store._writing() as connection:
+        connection.execute(tables.catalog.update().values(revision=None, account_id=None, livemode=None))
+        for table in tables.metadata.tables.values():
+            if table not in (tables.catalog, tables.feed, tables.schema_version):
+                connection.execute(table.delete())

@@ -442,7 +442,7 @@ LAWS = [
     Law(SettlesWhatExpired, holdings.test_what_cannot_be_settled),
     Law(SettlesByForgetting, holdings.test_settling_keeps_the_amounts),
     Law(CountsEventsTwice, conformance.MeterStoreTests().test_an_event_counts_once),
-    Law(AnnouncesAlways, conformance.AnnouncementStoreTests().test_one_thread_announces),
+    Law(AnnouncesAlways, conformance.AnnouncementStoreTests().test_threads_announce_once),
     Law(DeletesPlans, plans.test_a_plan_that_is_gone_becomes_inactive),
     Law(TakesOldCatalogs, plans.test_an_older_catalog_is_not_applied),
     Law(LastPlanWins, plans.test_saving_over_somebody_else),

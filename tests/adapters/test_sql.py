@@ -14,7 +14,6 @@ class SqlTests:
     @pytest.fixture
     def store(self, clock: ManualClock, url: str) -> Iterator[SqlStore]:
         store = SqlStore.from_url(url, clock=clock)
-        store.migrate()
         yield store
         store.close()
 
@@ -62,7 +61,6 @@ class AsyncSqlTests:
     @pytest.fixture
     def store(self, clock: ManualClock, url: str) -> Iterator[FromThreads]:
         with FromThreads(lambda: AsyncSqlStore.from_url(url, clock=clock)) as store:
-            store.migrate()
             yield store
 
 

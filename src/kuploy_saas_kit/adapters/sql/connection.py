@@ -36,12 +36,8 @@ class SqlVerbs:
         raise NotImplementedError
 
     def _writing(self) -> AbstractContextManager[Connection]:
-        """A transaction that writes; an exception undoes it."""
+        """A transaction that writes; an exception undoes it with all its locks."""
         raise NotImplementedError
-
-    def _attempting(self) -> AbstractContextManager[Connection]:
-        """A transaction that an exception undoes with all its locks, also where it is a part of the host's."""
-        return self._writing()
 
     def _now(self, connection: Connection) -> datetime:
         """The present instant, by the database server's clock; SQLite's server is this machine."""

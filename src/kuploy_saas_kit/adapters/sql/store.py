@@ -66,17 +66,14 @@ class BoundStore(AllVerbs):
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
+        """A savepoint: a verb that raises has changed nothing, whatever the host does with its transaction then."""
         with self._reading() as connection:
             if connection.dialect.name == "sqlite":
-                # The write lock before the first read: what is read then cannot be changed by others before it is used.
+                # The write lock before the first read: what is read then cannot change before it is used.
                 table = self._tables.feed
                 connection.execute(table.update().where(table.c.id != table.c.id).values(seq=table.c.seq))
-            yield connection
-
-    @contextmanager
-    def _attempting(self) -> Iterator[Connection]:
-        with self._writing() as connection, connection.begin_nested():
-            yield connection
+            with connection.begin_nested():
+                yield connection
 
 
 class SqlStore(AllVerbs):

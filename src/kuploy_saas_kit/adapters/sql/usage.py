@@ -57,7 +57,7 @@ class UsageVerbs(CounterVerbs):
         wish = _Wish(ordered, (claims[0].scope, key) if key is not None else None, ttl)
         for attempt in range(_ATTEMPTS):
             try:
-                with self._attempting() as connection:
+                with self._writing() as connection:
                     return self._attempt(connection, wish, swept=attempt > 0)
             except _Again:
                 continue

@@ -66,7 +66,7 @@ class LicenseStoreTests(StoreTests):
         store.save_license(newer)
         assert store.load_license() == newer
 
-    def test_of_many_writers_the_newest_stays(self, store: LicenseStore) -> None:
+    def test_threads_leave_the_newest(self, store: LicenseStore) -> None:
         """Threads that save different answers leave the newest, in whatever order they come."""
         race(lambda worker: store.save_license(replace(RECORD, revision=100 + worker, body=str(worker).encode())))
         stored = store.load_license()
@@ -90,7 +90,7 @@ class IdentityStoreTests(StoreTests):
         assert store.ensure_instance_id("inst_1") == "inst_1"
         assert store.ensure_instance_id("inst_2") == "inst_1"
 
-    def test_replicas_agree_on_the_id(self, store: IdentityStore) -> None:
+    def test_threads_agree_on_the_id(self, store: IdentityStore) -> None:
         """Of many that start at the same moment all get the same id."""
         assert len(set(race(lambda worker: store.ensure_instance_id(f"inst_{worker}")))) == 1
 

@@ -451,7 +451,7 @@ def _minutes(amount: int, scope: str = ORG) -> MeterEntry:
 class AnnouncementStoreTests(StoreTests):
     """What an `AnnouncementStore` must do."""
 
-    def test_one_thread_announces(self, store: AnnouncementStore) -> None:
+    def test_threads_announce_once(self, store: AnnouncementStore) -> None:
         """Of many that ask to announce the same thing, one may; another thing is announced by itself."""
         assert sum(announced.is_first for announced in race(lambda _: store.announce_once("80 %"))) == 1
         assert store.announce_once("100 %").is_first
