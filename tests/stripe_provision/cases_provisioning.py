@@ -703,3 +703,40 @@ def _() -> None:
     world.sim.restrict("rk_test_writer", {"products": "write", "prices": "write"})
     assert world.provisioner.provision(PRO).is_complete
     assert world.gateway.space().account_id == f"key:{StripeKeys(secret='rk_test_writer').digest}"
+
+
+def overtaken(request: int) -> None:
+    """Just before its write number *request* a replica with revision 2 is overtaken by one with revision 3."""
+    world = World()
+    assert world.provisioner.provision(PRO, revision=1).is_complete
+    newer, _ = world.replica()
+    older, wire = world.replica()
+    writes: list[str] = []
+
+    def overtake(method: str, path: str) -> None:
+        if method == "POST":
+            writes.append(path)
+            if len(writes) == request:
+                assert newer.provision(catalog(pro(3000)), revision=3).is_complete
+
+    wire.before = overtake
+    report = older.provision(catalog(pro(2500)), revision=2)
+    assert report.plans["pro"].outcome is PlanOutcome.SKIPPED
+    assert world.sold("pro")["unit_amount"] == 3000  # type: ignore[index]
+    assert newer.provision(catalog(pro(3000)), revision=3).is_complete
+    require_goal(world, catalog(pro(3000)))
+
+
+@case(27, "overtaken before the price is made")
+def _() -> None:
+    overtaken(2)
+
+
+@case(27, "overtaken before the default price moves")
+def _() -> None:
+    overtaken(3)
+
+
+@case(27, "overtaken before the old price is archived")
+def _() -> None:
+    overtaken(4)
