@@ -60,6 +60,8 @@ def test_a_limit_above_the_tier_is_allowed() -> None:
         ([FREE, Plan("odd", "Odd", description="x" * 4097)], InvalidValueError),
         ([FREE, *(Plan(f"plan{number}", "Plan") for number in range(200))], CatalogError),
         ([FREE, INTERNAL], CatalogError),
+        ([FREE, Plan("odd", "Odd", limits={f"key{number}": 1 for number in range(257)})], InvalidValueError),
+        ([FREE, *(Plan(f"plan{number}", "Plan", description="€" * 4096) for number in range(60))], CatalogError),
     ],
 )
 def test_what_instances_would_refuse_is_refused_here(plans: list[Plan], error: type[Exception]) -> None:

@@ -6,6 +6,7 @@ import stat
 import tempfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, timedelta
 from pathlib import Path
 
@@ -170,6 +171,20 @@ def test_the_file_is_shared_and_private(tmp_path: Path) -> None:
     with second.transaction() as rows:
         assert rows.get(Tenant, "tenant_1") == ROWS[0]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_dropped_key_is_gone_from_the_file(tmp_path: Path) -> None:
+    """The license key of a claim that is over is not left in the file's free pages."""
+    path = tmp_path / "hub.db"
+    store = SqliteHubStore(path)
+    store.migrate()
+    claim = next(row for row in ROWS if isinstance(row, Claim))
+    with store.transaction() as rows:
+        rows.put(replace(claim, license_key="lic_once_here"))
+    assert b"lic_once_here" in path.read_bytes()
+    with store.transaction() as rows:
+        rows.drop(claim)
+    assert b"lic_once_here" not in path.read_bytes()
 
 
 def test_what_cannot_be_read_is_a_storage_error(tmp_path: Path) -> None:

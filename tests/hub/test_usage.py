@@ -90,6 +90,16 @@ def test_sums_stay_within_64_bits() -> None:
     assert usage_elsewhere(others, KUPLOY_CLOUD, NOW) == {"maxApps": MAX_LIMIT}
 
 
+def test_foreign_keys_do_not_crowd_out_the_product_s() -> None:
+    """What is sent stays bounded, and the product's own limits are in it whatever instances report."""
+    others = [
+        instance(f"inst_{name}", usage={f"{name}{number:03}": 1 for number in range(120)} | {"maxProjects": 1})
+        for name in ("a", "b")
+    ]
+    elsewhere = usage_elsewhere(others, KUPLOY_CLOUD, NOW)
+    assert (len(elsewhere), elsewhere["maxProjects"]) == (128, 2)
+
+
 def test_periods_are_calendar_months() -> None:
     """A meter's period is the month in UTC, over the end of a year too; other products have none."""
     december = datetime(2026, 12, 31, 23, 59, tzinfo=UTC)

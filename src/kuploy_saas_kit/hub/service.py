@@ -127,7 +127,8 @@ class Hub:
         if isinstance(body, Refusal):
             return _refused(body)
         with self._store.transaction() as rows:
-            answer = poll_claim(rows.get(Claim, body.secret_hash), body.instance_id, now)
+            live = {claim.secret_hash: claim for claim in live_claims(rows, now)}
+            answer = poll_claim(live.get(body.secret_hash), body.instance_id, now)
             if answer.claim is not None:
                 rows.put(answer.claim)
         return _polled(answer)

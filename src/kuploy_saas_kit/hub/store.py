@@ -120,6 +120,8 @@ class SqliteHubStore:
     def _connected(self) -> Iterator[sqlite3.Connection]:
         try:
             with closing(sqlite3.connect(self._path, timeout=10, isolation_level=None)) as connection:
+                # A claim's license key is gone from the file once the claim is.
+                connection.execute("PRAGMA secure_delete = ON")
                 yield connection
         except sqlite3.Error as error:
             raise StorageError(f"the hub's file {self._path} cannot be used: {error}") from error

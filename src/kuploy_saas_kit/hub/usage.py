@@ -60,7 +60,9 @@ def usage_elsewhere(others: Iterable[Instance], schema: ProductSchema, now: date
         if spec.kind is LimitKind.METER:
             base_units = together.meters.get((key, calendar_month(now)[0]), 0)
             held[key] = -(-base_units // spec.base_units)
-    return {key: min(total, MAX_LIMIT) for key, total in sorted(held.items()) if total}
+    # Instances bound what they read: where other keys would crowd it, those of the product stay.
+    kept = sorted((key for key, total in held.items() if total), key=lambda key: (key not in schema.limits, key))
+    return {key: min(held[key], MAX_LIMIT) for key in sorted(kept[:_MAX_KEYS])}
 
 
 def license_usage(instances: Iterable[Instance]) -> LicenseUsage:
