@@ -16,7 +16,7 @@ from typing import Final
 from kuploy_saas_kit.errors import PayloadRejectedError
 from kuploy_saas_kit.license.signature import TokenVerifier
 from kuploy_saas_kit.license.strict_json import parse_strict
-from kuploy_saas_kit.license.wire import LicensePayload, read_payload
+from kuploy_saas_kit.license.wire import LicensePayload, PayloadReader
 from kuploy_saas_kit.model.product import ProductSchema
 
 MAX_BODY_BYTES: Final = 1 << 20
@@ -59,7 +59,7 @@ class LicenseReader:
     """Reads answers and records for one product under one trust mode; without *verifier* it is `TLS_ONLY`."""
 
     def __init__(self, schema: ProductSchema, verifier: TokenVerifier | None) -> None:
-        self._schema = schema
+        self._payloads = PayloadReader(schema)
         self._verifier = verifier
 
     @property
@@ -87,7 +87,7 @@ class LicenseReader:
 
     def _read_token(self, token: bytes, verifier: TokenVerifier, binding: Binding, now: datetime) -> Believed:
         document = parse_strict(verifier.verify(token, now))
-        payload = read_payload(document, self._schema)
+        payload = self._payloads.read(document)
         if payload.epoch is None or payload.revision is None:
             raise PayloadRejectedError("a signed payload must name epoch and revision", code="payload.schema")
         _check_binding(payload, binding)
@@ -99,7 +99,7 @@ class LicenseReader:
             raise PayloadRejectedError(
                 "the hub signs its licenses and no key is trusted: configure trusted_keys", code="sig.unverifiable"
             )
-        payload = read_payload(license_part, self._schema)
+        payload = self._payloads.read(license_part)
         _check_binding(payload, binding)
         _check_window(payload)
         return Believed(payload, body)

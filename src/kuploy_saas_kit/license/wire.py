@@ -142,17 +142,41 @@ class LicensePayload:
     unknown_keys: tuple[UnknownKey, ...]
 
 
-def read_payload(document: object, schema: ProductSchema) -> LicensePayload:
-    """*document* (parsed JSON) as a payload of the product; `PayloadRejectedError` with a `payload.` code otherwise."""
-    if not isinstance(document, dict):
-        raise PayloadRejectedError("the payload is not an object", code="payload.schema")
-    _check_version(document.get("schema"))
-    try:
-        wire = _WirePayload.model_validate(document)
-    except ValidationError as error:
-        raise PayloadRejectedError(f"the payload is refused: {_what(error)}", code=_code(error)) from None
-    _check_required_limits(wire, schema)
-    return _payload(wire, schema)
+class PayloadReader:
+    """Reads payloads of one product. A grant or a catalog that is written as the last one was is not built again."""
+
+    def __init__(self, schema: ProductSchema) -> None:
+        self._schema = schema
+        self._last_catalog: tuple[object, CatalogPart] = (None, CatalogPart())
+        self._last_grant: tuple[object, LicenseGrant] = (None, LicenseGrant(""))
+
+    def read(self, document: object) -> LicensePayload:
+        """*document* (parsed JSON) as a payload; `PayloadRejectedError` with a `payload.` code otherwise."""
+        if not isinstance(document, dict):
+            raise PayloadRejectedError("the payload is not an object", code="payload.schema")
+        _check_version(document.get("schema"))
+        try:
+            wire = _WirePayload.model_validate(document)
+        except ValidationError as error:
+            raise PayloadRejectedError(f"the payload is refused: {_what(error)}", code=_code(error)) from None
+        _check_required_limits(wire, self._schema)
+        return _payload(wire, self._schema, self._read_grant(wire), self._read_catalog(wire.catalog))
+
+    def _read_catalog(self, document: object) -> CatalogPart:
+        seen, part = self._last_catalog
+        if document != seen or part.error is not None:
+            part = read_catalog(document, self._schema)
+            self._last_catalog = document, part
+        return part
+
+    def _read_grant(self, wire: _WirePayload) -> LicenseGrant:
+        written = (wire.plan, wire.features, wire.limits)
+        seen, grant = self._last_grant
+        if written != seen:
+            features, limits = _features(wire.features, self._schema), _limits(wire.limits, self._schema)
+            grant = LicenseGrant(wire.plan, features, limits)
+            self._last_grant = written, grant
+        return grant
 
 
 def _check_version(version: object) -> None:
@@ -173,7 +197,7 @@ def _check_required_limits(wire: _WirePayload, schema: ProductSchema) -> None:
         )
 
 
-def _payload(wire: _WirePayload, schema: ProductSchema) -> LicensePayload:
+def _payload(wire: _WirePayload, schema: ProductSchema, grant: LicenseGrant, catalog: CatalogPart) -> LicensePayload:
     return LicensePayload(
         issuer=wire.iss,
         product_type=wire.product_type,
@@ -189,12 +213,12 @@ def _payload(wire: _WirePayload, schema: ProductSchema) -> LicensePayload:
         paid_until=None if wire.paid_until is None else _instant(wire.paid_until),
         status=PayloadStatus(wire.status),
         status_reason=wire.status_reason,
-        grant=LicenseGrant(wire.plan, _features(wire.features, schema), _limits(wire.limits, schema)),
+        grant=grant,
         has_room=any(limit != 0 for limit in wire.limits.values()),
         periods=_periods(wire.periods, schema),
         usage_elsewhere=_counts(wire.usage_elsewhere, schema),
         allowances=_limits(wire.allowances, schema),
-        catalog=read_catalog(wire.catalog, schema),
+        catalog=catalog,
         nonce=wire.nonce,
         unknown_keys=schema.unknown_keys(wire.features, wire.limits, where="the license"),
     )
