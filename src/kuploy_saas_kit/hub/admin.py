@@ -6,7 +6,7 @@ import secrets
 import string
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, assert_never
 
 from kuploy_saas_kit.errors import ClaimError, HubRefusedError, InvalidValueError
@@ -93,7 +93,8 @@ class HubAdmin:
         """Let the license of an unpaid subscription end at *instant* (aware), or with None no more."""
         if instant is not None and instant.tzinfo is None:
             raise InvalidValueError("pay_until needs an aware datetime: a naive one names no instant")
-        self._put(license_key, lambda account: replace(account.subscription, paid_until=instant))
+        until = None if instant is None else instant.astimezone(UTC)
+        self._put(license_key, lambda account: replace(account.subscription, paid_until=until))
 
     def set_status(self, license_key: str, status: HubStatus, reason: str = "") -> None:
         """Suspend, revoke or reinstate the license; its instances learn it, signed, with their next sync."""
