@@ -11,6 +11,7 @@ from sqlalchemy.sql.schema import Table
 
 from kuploy_saas_kit.adapters.sql.connection import SqlVerbs, upsert
 from kuploy_saas_kit.adapters.sql.feed import FeedVerbs
+from kuploy_saas_kit.adapters.sql.projection import show_mappings, show_space
 from kuploy_saas_kit.adapters.sql.rows import space_row, subscription_from_row, subscription_row
 from kuploy_saas_kit.model.subscription import OrgSubscription, StripeSpace
 from kuploy_saas_kit.stripe_provision.ports import (
@@ -31,11 +32,7 @@ def _in_space(table: Table, space: StripeSpace) -> ColumnElement[bool]:
 
 
 class ProvisioningVerbs(SqlVerbs):
-    """`ProvisioningStore` in SQL.
-
-    The Stripe columns of `cloud_plans` always show the space that was written to last: a write to another space
-    empties them and shows that one's mappings.
-    """
+    """`ProvisioningStore` in SQL; a write to another space than the last one makes `cloud_plans` show that space."""
 
     def load_mappings(self, space: StripeSpace) -> Mapping[str, PriceMapping]:
         with self._reading() as connection:
@@ -51,17 +48,17 @@ class ProvisioningVerbs(SqlVerbs):
         }
         tables = self._tables
         with self._writing() as connection:
-            self._show_space(connection, space)
+            show_space(connection, self._tables, space)
             _put(connection, tables.price, {**space_row(space), "price_id": price.price_id}, made)
             _put(connection, tables.mapping, {**space_row(space), "slug": mapping.slug}, sold)
-            self._show(connection, mapping.slug, mapping)
+            show_mappings(connection, tables, [mapping.slug])
 
     def drop_mapping(self, space: StripeSpace, slug: str) -> None:
         table = self._tables.mapping
         with self._writing() as connection:
-            self._show_space(connection, space)
+            show_space(connection, self._tables, space)
             connection.execute(delete(table).where(_in_space(table, space), table.c.slug == slug))
-            self._show(connection, slug, None)
+            show_mappings(connection, self._tables, [slug])
 
     def plan_of_price(self, space: StripeSpace, price_id: str) -> str | None:
         table = self._tables.price
@@ -78,7 +75,7 @@ class ProvisioningVerbs(SqlVerbs):
     def save_fingerprint(self, space: StripeSpace, fingerprint: str | None) -> None:
         table = self._tables.fingerprint
         with self._writing() as connection:
-            self._show_space(connection, space)
+            show_space(connection, self._tables, space)
             if fingerprint is None:
                 connection.execute(delete(table).where(_in_space(table, space)))
             else:
@@ -97,24 +94,6 @@ class ProvisioningVerbs(SqlVerbs):
             )
             for row in rows
         }
-
-    def _show_space(self, connection: Connection, space: StripeSpace) -> None:
-        catalog = self._tables.catalog
-        shown = connection.execute(select(catalog.c.account_id, catalog.c.livemode).with_for_update()).one()
-        if (shown.account_id, shown.livemode) == (space.account_id, space.livemode):
-            return
-        connection.execute(update(catalog).values(space_row(space)))
-        connection.execute(update(self._tables.cloud_plans).values(stripeProductId=None, stripePriceId=None))
-        for slug, mapping in self._mappings(connection, space).items():
-            self._show(connection, slug, mapping)
-
-    def _show(self, connection: Connection, slug: str, mapping: PriceMapping | None) -> None:
-        plans = self._tables.cloud_plans
-        shown = {
-            "stripeProductId": mapping.product_id if mapping is not None else None,
-            "stripePriceId": mapping.price_id if mapping is not None else None,
-        }
-        connection.execute(update(plans).where(plans.c.planId == slug).values(shown))
 
 
 def _put(connection: Connection, table: Table, key: dict[str, Any], values: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, RowMapping, select, update
 from kuploy_saas_kit.adapters._rules import PlansUpdate, catalog_update, plan_update
 from kuploy_saas_kit.adapters.sql.connection import upsert
 from kuploy_saas_kit.adapters.sql.feed import FeedVerbs
+from kuploy_saas_kit.adapters.sql.projection import show_mappings
 from kuploy_saas_kit.adapters.sql.rows import plan_from_row, plan_row
 from kuploy_saas_kit.errors import InvalidValueError, StorageError
 from kuploy_saas_kit.model.plan import Plan, PlanCatalog
@@ -67,6 +68,9 @@ class PlanVerbs(FeedVerbs):
             written = [plan_row(plan) for plan in changes.rows]
             columns = {name: statement.excluded[name] for name in written[0] if name != "planId"}
             connection.execute(statement.on_conflict_do_update(index_elements=["planId"], set_=columns), written)
+            added = [plan.slug for plan in changes.rows if plan.slug not in _versions(rows)]
+            if added:
+                show_mappings(connection, self._tables, added)
         risen = _risen(rows, changes)
         if risen:
             statement = upsert(connection, self._tables.plan_version)

