@@ -1,5 +1,6 @@
 """The hub and the license client, written apart, talk to each other: over a real socket, and in process."""
 
+import contextlib
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from kuploy_saas_kit.adapters import MemoryStore
 from kuploy_saas_kit.hub.records import Instance
 from kuploy_saas_kit.license import ClaimStatus, HttpxTransport, LicenseClient, LicenseConfig, LicenseStatus
-from kuploy_saas_kit.license.ports import MeterReport, UsageReport
+from kuploy_saas_kit.license.ports import HubRequest, HubResponse, HubTransport, MeterReport, UsageReport
 from kuploy_saas_kit.model.limits import UNLIMITED
 from kuploy_saas_kit.model.money import Price
 from kuploy_saas_kit.model.plan import Plan, PlanCatalog
@@ -27,6 +28,21 @@ PRO = Plan("pro", "Pro", Price(2000, "cad"), {"customDomains"}, {"maxProjects": 
 GNF = Plan("biz", "Business", Price(290_000, "gnf", "annual"), {"aiAssistant"}, is_active=False)
 
 
+class Patience:
+    """A transport over HTTP whose deadline a test can change."""
+
+    def __init__(self) -> None:
+        self.deadline = timedelta(seconds=30)
+
+    def post(self, request: HubRequest) -> HubResponse:
+        """One exchange within the deadline of now."""
+        with contextlib.closing(HttpxTransport(deadline=self.deadline)) as transport:
+            return transport.post(request)
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+
 class World:
     """A hub with one Growth license, and instances of it on one clock."""
 
@@ -37,6 +53,7 @@ class World:
         self.key = self.hub.issue_license(self.tenant, product=product, tier=tier)
         self.product = product
         self.usage = UsageReport()
+        self.http = Patience()
 
     def usage_report(self) -> UsageReport:
         """What the instances report."""
@@ -59,7 +76,7 @@ class World:
             trusted_keys=self.hub.trusted_keys,
             trust=None if self.hub.trusted_keys else "tls_only",
         )
-        transport = self.hub.transport() if url is None else HttpxTransport(deadline=timedelta(seconds=0.4))
+        transport: HubTransport = self.hub.transport() if url is None else self.http
         kept = store or MemoryStore(clock=self.clock)
         return LicenseClient(config, kept, usage=self, transport=transport, clock=self.clock)
 
@@ -217,7 +234,7 @@ IN_PROCESS = {
     "forged": "sig.invalid",
     "older": "replay.rollback",
 }
-# Over HTTP a silent socket runs into the deadline, which these tests make shorter than the read timeout.
+# Over HTTP a silent socket runs into the deadline, which is made shorter than the read timeout.
 OVER_HTTP = {**IN_PROCESS, "timeout": "transport.deadline"}
 
 
@@ -231,7 +248,9 @@ def test_an_outage_has_its_code_and_changes_nothing(world: World, url: str, outa
     before = client.snapshot()
     world.clock.advance(TICK)
     world.hub.outage(outage)
+    world.http.deadline = timedelta(seconds=0.3 if outage in {"timeout", "drip"} else 30)
     result = client.sync()
+    world.http.deadline = timedelta(seconds=30)
     expected = (OVER_HTTP if transport == "http" else IN_PROCESS)[outage]
     assert (result.ok, result.code, result.status) == (False, expected, LicenseStatus.ACTIVE)
     held = client.snapshot()
