@@ -69,7 +69,6 @@ def test_no_key_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch, caps
 
 def test_a_check_that_fails_fails_the_demo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """One check that does not hold turns the exit status to 1 and is marked."""
-
     wrong = tuple((title, step) for title, step in story.STORY if "claimed" in title or "race" in title)
     monkeypatch.setattr(story, "STORY", wrong)
     assert main(["demo"]) == 1
@@ -78,7 +77,6 @@ def test_a_check_that_fails_fails_the_demo(monkeypatch: pytest.MonkeyPatch, caps
 
 def test_stripe_test_mode_plays_the_same_story(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The steps for Stripe's test mode hold against the simulator too, where no webhook is delivered."""
-
     clock, reporter = ManualClock(), Reporter(as_json=True)
     with (
         StripeSimulator(clock=clock).serve() as url,
