@@ -178,7 +178,7 @@ class TinyStore:
         self.instance_id: str | None = None
         self.license_key: str | None = None
         self.claim: ClaimRecord | None = None
-        self.lease: tuple[str, datetime] | None = None
+        self.leases: dict[str, tuple[str, datetime]] = {}
         self.is_broken = False
         self.saves = 0
 
@@ -229,14 +229,15 @@ class TinyStore:
     def take_lease(self, name: str, holder: str, ttl: timedelta) -> Lease:
         self._check()
         now = self.clock.now()
-        if self.lease is None or self.lease[0] == holder or self.lease[1] <= now:
-            self.lease = holder, now + ttl
-        return Lease(held=self.lease[0] == holder, until=self.lease[1])
+        taken = self.leases.get(name)
+        if taken is None or taken[0] == holder or taken[1] <= now:
+            taken = self.leases[name] = holder, now + ttl
+        return Lease(held=taken[0] == holder, until=taken[1])
 
     def drop_lease(self, name: str, holder: str) -> None:
         self._check()
-        if self.lease is not None and self.lease[0] == holder:
-            self.lease = None
+        if self.leases.get(name, ("",))[0] == holder:
+            del self.leases[name]
 
 
 class Totals:

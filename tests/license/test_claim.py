@@ -259,3 +259,15 @@ def test_expiry_may_be_written_as_text(world: World, expires_at: str) -> None:
     hub.fault = lambda _: answer({"success": True, "expiresAt": expires_at}, 201)
     wait = world.client().begin_claim().expires_at - world.clock.now()
     assert wait == timedelta(minutes=15 if expires_at == "soon" else 10)
+
+
+def test_two_processes_that_begin_at_once_have_one_code(world: World) -> None:
+    """While another process is making the claim nobody makes a second one (F85)."""
+    world.store.leases["license-claim"] = "another process", world.clock.now() + timedelta(seconds=60)
+    client = world.client()
+    with pytest.raises(ClaimError, match="ask again in a moment"):
+        client.begin_claim()
+    world.clock.advance(timedelta(seconds=61))
+    assert client.begin_claim() == world.client().begin_claim()
+    assert len(hub_of(world).claims) == 1
+    assert "license-claim" not in world.store.leases

@@ -686,7 +686,7 @@ def test_a_stuck_lease_is_taken_over_and_followers_serve() -> None:
     """F74, F75: a crashed holder costs a lease's time; meanwhile the store's license is served."""
     world = World()
     world.client().sync()
-    world.store.lease = "crashed", world.clock.now() + 80 * SECOND
+    world.store.leases["license-sync"] = "crashed", world.clock.now() + 80 * SECOND
     client = world.client()
     client.load()
     assert client.snapshot().status is LicenseStatus.ACTIVE

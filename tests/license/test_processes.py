@@ -167,7 +167,7 @@ def test_children_of_a_fork_serve_and_refresh() -> None:
             assert client.snapshot().status == "active"
             assert client._refresher.is_running
             client.sync()
-            store.lease = None
+            store.leases.clear()
             ok = published.wait(20)
             client.stop()
             os._exit(0 if ok else 1)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.license.doubles import HEADER, ROGUE, SIGNER, b64
+from tests.license.fuzz_tokens import fuzz
 
 from kuploy_saas_kit.errors import ConfigurationError, PayloadRejectedError
 from kuploy_saas_kit.license import TrustedKey
@@ -173,3 +174,10 @@ def test_a_malformed_public_key_is_a_configuration_error(key: str) -> None:
     """The message says where to get the right one."""
     with pytest.raises(ConfigurationError, match="43 characters"):
         TrustedKey(key)
+
+
+def test_thousands_of_mutated_tokens_are_refused() -> None:
+    """A short run of the fuzzer: nothing accepted, nothing raised but documented refusals."""
+    seen = fuzz(3000, seed=3)
+    assert sum(seen.values()) == 3000
+    assert {code.partition(".")[0] for code in seen} <= {"sig", "payload", "the token itself"}

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from kuploy_saas_kit.license.claim import ClaimState, ClaimStatus, ClaimTicket
     from kuploy_saas_kit.license.client import LicenseClient
     from kuploy_saas_kit.license.config import LicenseConfig
+    from kuploy_saas_kit.license.events import LicenseEvent
     from kuploy_saas_kit.license.exchange import SyncResult
     from kuploy_saas_kit.license.http import HttpxTransport
     from kuploy_saas_kit.license.reading import Trust
@@ -25,6 +26,7 @@ __all__ = [
     "HttpxTransport",
     "LicenseClient",
     "LicenseConfig",
+    "LicenseEvent",
     "LicenseSnapshot",
     "LicenseStatus",
     "Operation",
@@ -42,6 +44,7 @@ _HOMES = {
     "HttpxTransport": "kuploy_saas_kit.license.http",
     "LicenseClient": "kuploy_saas_kit.license.client",
     "LicenseConfig": "kuploy_saas_kit.license.config",
+    "LicenseEvent": "kuploy_saas_kit.license.events",
     "LicenseSnapshot": "kuploy_saas_kit.license.snapshot",
     "LicenseStatus": "kuploy_saas_kit.model.status",
     "Operation": "kuploy_saas_kit.model.status",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import secrets
 from datetime import timedelta
 from typing import Final
 
@@ -24,16 +25,22 @@ from kuploy_saas_kit.license.claim import (
 )
 from kuploy_saas_kit.license.config import LicenseConfig
 from kuploy_saas_kit.license.link import HubLink, storing
-from kuploy_saas_kit.license.ports import ClaimRecord, IdentityStore
+from kuploy_saas_kit.license.ports import ClaimRecord, IdentityStore, LeaseStore
 from kuploy_saas_kit.license.requests import Refusal
 
 _CODE_TAKEN: Final = "code_taken"
+_TURN: Final = "license-claim"
+_TURN_TTL: Final = timedelta(seconds=60)
 
 
 class Claiming:
     """Begins, polls and confirms the claim of one instance. What it keeps is in the store, so a restart resumes."""
 
-    def __init__(self, config: LicenseConfig, store: IdentityStore, hub: HubLink, clock: Clock) -> None:
+    def __init__(
+        self, config: LicenseConfig, store: IdentityStore, hub: HubLink, clock: Clock, leases: LeaseStore | None
+    ) -> None:
+        self._leases = leases
+        self._holder = secrets.token_hex(8)
         self._config = config
         self._store = store
         self._hub = hub
@@ -48,12 +55,9 @@ class Claiming:
                 "a license key is configured and always wins: unset LICENSE_KEY to claim a license instead",
                 code="claim.configured",
             )
-        claim = self._load()
-        if claim is None or is_over(claim, self._clock.now()):
-            claim = self._register(instance_id)
-            with storing("keep the claim"):
-                self._store.save_claim(claim)
-            self._next_poll = self._last = None
+        claim = self._running()
+        if claim is None:
+            claim = self._begin_alone(instance_id)
         return ClaimTicket(claim.code, claim.expires_at, claim.interval)
 
     def poll(self, instance_id: str) -> ClaimState:
@@ -81,6 +85,38 @@ class Claiming:
             self._store.save_license_key(claim.license_key)
             self._store.save_claim(None)
         self._last = None
+
+    def _begin_alone(self, instance_id: str) -> ClaimRecord:
+        """A new claim, unless another process is just making one: there is to be one code for all."""
+        is_alone = self._take_turn()
+        claim = self._running()
+        if claim is not None:
+            return claim
+        if not is_alone:
+            raise ClaimError("another process is beginning a claim: ask again in a moment", code="claim.busy")
+        try:
+            claim = self._register(instance_id)
+            with storing("keep the claim"):
+                self._store.save_claim(claim)
+        finally:
+            self._end_turn()
+        self._next_poll = self._last = None
+        return claim
+
+    def _running(self) -> ClaimRecord | None:
+        claim = self._load()
+        return None if claim is None or is_over(claim, self._clock.now()) else claim
+
+    def _take_turn(self) -> bool:
+        if self._leases is None:
+            return True
+        with storing("take the lease"):
+            return self._leases.take_lease(_TURN, self._holder, _TURN_TTL).held
+
+    def _end_turn(self) -> None:
+        if self._leases is not None:
+            with storing("drop the lease"):
+                self._leases.drop_lease(_TURN, self._holder)
 
     def _register(self, instance_id: str) -> ClaimRecord:
         refusal = Refusal(_CODE_TAKEN)

@@ -19,6 +19,7 @@ from kuploy_saas_kit.errors import ConfigurationError, PayloadRejectedError, Sto
 from kuploy_saas_kit.license.claim import ClaimState, ClaimTicket
 from kuploy_saas_kit.license.claiming import Claiming
 from kuploy_saas_kit.license.config import LicenseConfig, checked_license_key
+from kuploy_saas_kit.license.events import Events, Observer
 from kuploy_saas_kit.license.exchange import Concluded, ExchangeRules, SyncResult
 from kuploy_saas_kit.license.forks import mend_after_fork
 from kuploy_saas_kit.license.keeping import RecordKeeper
@@ -70,11 +71,13 @@ class LicenseClient:
         self._hub = HubLink(config.hub_url, transport)
         self._exchanges = _exchange_rules(config)
         self._keeper = RecordKeeper(store)
-        self._leadership = Leadership(store if isinstance(store, LeaseStore) else None, self._clock)
-        self._claiming = Claiming(config, store, self._hub, self._clock)
+        leases = store if isinstance(store, LeaseStore) else None
+        self._leadership = Leadership(leases, self._clock)
+        self._claiming = Claiming(config, store, self._hub, self._clock, leases)
         self._refresher = Refresher(self.tick, name="kuploy-license")
         self._state = LicenseState(trust=self._exchanges.reader.trust, has_key=config.key is not None)
         self._listeners = Listeners(LicenseSnapshot(self._state, _LONG_AGO))
+        self._events = Events()
         self._publish_hooks: list[Callable[[LicenseSnapshot], None]] = []
         self._flight = threading.RLock()
         self._dice = secrets.SystemRandom().random
@@ -108,6 +111,13 @@ class LicenseClient:
         What it raises is logged. Calls from the background come in a thread of their own.
         """
         self._listeners.add(callback)
+
+    def add_observer(self, observer: Observer) -> None:
+        """Call *observer* with every `LicenseEvent`: syncs, alarms, trouble with the store. For counters and traces.
+
+        It is called in the thread where it happens, and should be quick; what it raises is logged.
+        """
+        self._events.add(observer)
 
     def on_publish(self, callback: Callable[[LicenseSnapshot], None]) -> None:
         """Call *callback* at every publication, before `sync` returns and before any listener.
@@ -235,7 +245,7 @@ class LicenseClient:
                 self._consider(self._keeper.read_news(), self._binding)
                 self._save(self._keeper.unsaved(self.snapshot().at))
         except StorageError as error:
-            self._complain(error)
+            self._events.store_failed(error)
 
     def _identify(self) -> None:
         if self._config.key is not None and self._instance_id is not None:
@@ -285,7 +295,7 @@ class LicenseClient:
         try:
             after = self._exchanges.adopt(state, record, binding, moment)
         except PayloadRejectedError as error:
-            _LOG.warning("the stored license is treated as absent: %s", error, extra={"code": error.code})
+            self._events.record_refused(error)
             self._keeper.refuse(record)
             return False
         if after is not state:
@@ -330,7 +340,7 @@ class LicenseClient:
         try:
             self._save(concluded.record)
         except StorageError as error:
-            self._complain(error)
+            self._events.store_failed(error)
 
     def _save(self, record: LicenseRecord | None) -> None:
         if record is None or self._binding is None:
@@ -359,7 +369,7 @@ class LicenseClient:
             next_in=self._schedule.until_due(self._asked_at),
         )
         self._last_result = result
-        _log_sync(result, snapshot, failures=self._schedule.failures)
+        self._events.synced(result, snapshot, failures=self._schedule.failures)
         return result
 
     def _asked_just_now(self) -> bool:
@@ -387,7 +397,7 @@ class LicenseClient:
         try:
             self._keeper.keep_time(self.snapshot().at, self._clock.elapsed())
         except StorageError as error:
-            self._complain(error)
+            self._events.store_failed(error)
 
     def _wait(self) -> timedelta:
         if self._binding is None:
@@ -396,9 +406,6 @@ class LicenseClient:
 
     def _moment(self) -> Moment:
         return Moment(self._clock.now(), self._clock.elapsed())
-
-    def _complain(self, error: StorageError) -> None:
-        _LOG.warning("%s; the license is served from memory", error)
 
 
 def _exchange_rules(config: LicenseConfig) -> ExchangeRules:
@@ -412,17 +419,3 @@ def _kit_version() -> str:
         return metadata.version("kuploy-saas-kit")
     except metadata.PackageNotFoundError:
         return "0"
-
-
-def _log_sync(result: SyncResult, snapshot: LicenseSnapshot, *, failures: int) -> None:
-    """One structured line a sync; nothing in it is a secret."""
-    fields = {
-        "code": result.code,
-        "hub_code": result.hub_code,
-        "status": result.status.value,
-        "revision": snapshot.revision,
-        "license_id": snapshot.license_id,
-        "failures": failures,
-    }
-    level = logging.INFO if result.ok else logging.WARNING
-    _LOG.log(level, "license sync: %s, license is %s", result.code, result.status.value, extra=fields)
