@@ -140,7 +140,7 @@ def test_a_code_is_found_once() -> None:
         assert isinstance(find_code([gone], "KPXY-4829", "tenant_1", WrongCodes(), NOW), CodeWrong)
 
 
-def test_an_account_has_five_wrong_codes() -> None:
+def test_a_tenant_has_five_wrong_codes() -> None:
     """The sixth code is not looked at, right or wrong, until the first is 15 minutes old; others go on."""
     claim, wrong, now = registered(), WrongCodes(), NOW
     for _ in range(5):
@@ -155,7 +155,7 @@ def test_an_account_has_five_wrong_codes() -> None:
     assert find_code([longer], claim.code, "tenant_1", wrong, now + locked.retry_after) == CodeFound(longer)
 
 
-def test_all_accounts_together_have_forty_five() -> None:
+def test_all_tenants_together_have_forty_five() -> None:
     """The forty-sixth code of the window is not looked at, whoever types it."""
     claim = registered()
     wrong = WrongCodes(entries=tuple(_wrong_codes(45)))

@@ -112,11 +112,11 @@ def test_licenses_are_named_by_key_or_id(home: HubHome) -> None:
     tenant = admin.add_tenant("Acme")
     key = admin.issue_license(tenant, "kuploy-cloud", "growth")
     admin.issue_license(admin.add_tenant("Other"), "leeram-business", "solo")
-    (account,) = admin.licenses(tenant)
+    (contract,) = admin.licenses(tenant)
     assert len(admin.licenses()) == 2
-    license_id = account.license.license_id
+    license_id = contract.license.license_id
     admin.set_status(license_id, HubStatus.SUSPENDED, "unpaid")
-    assert admin.account(key).license.status_reason == "unpaid"
+    assert admin.contract(key).license.status_reason == "unpaid"
     home.hub(HubPolicy()).post(request("/api/license/claims", CLAIM))
     with pytest.raises(HubRefusedError):
         admin.approve_claim("KPXY-4829", license_id)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.hub.contract import Contract
+from tests.hub.openapi import OpenApi
 from tests.hub.talk import NONCE, SECRET, content, read_token, request, sync_request
 from tests.hub.test_simulator import CLAIM, POLL
 
@@ -35,9 +35,9 @@ PLANS = [
 
 
 @pytest.fixture(scope="module")
-def contract() -> Contract:
+def openapi() -> OpenApi:
     """The published file."""
-    return Contract()
+    return OpenApi()
 
 
 class Story:
@@ -99,28 +99,28 @@ class Story:
 
 
 @pytest.mark.parametrize("signed", [True, False], ids=["signed", "unsigned"])
-def test_every_answer_is_as_documented(contract: Contract, *, signed: bool) -> None:
+def test_every_answer_is_as_documented(openapi: OpenApi, *, signed: bool) -> None:
     """Each status that the file names is brought about, and every answer's body and headers are as it says."""
     story = Story(signed=signed)
     story.play()
     for path in PATHS.values():
         story.answers += [(path, too_large()), (path, unavailable())]
         seen = {response.status for answered, response in story.answers if answered == path}
-        assert seen == contract.statuses(path)
+        assert seen == openapi.statuses(path)
     for path, response in story.answers:
-        assert contract.problems(content(response), contract.response(path, response.status)) == []
-        assert contract.headers(path, response.status) <= response.headers.keys()
+        assert openapi.problems(content(response), openapi.response(path, response.status)) == []
+        assert openapi.headers(path, response.status) <= response.headers.keys()
         if signed and path == SYNC and response.status == 200:
             payload = read_token(content(response)["license"], story.hub.trusted_keys)
-            assert contract.problems(payload, contract.schema("LicensePayload")) == []
+            assert openapi.problems(payload, openapi.schema("LicensePayload")) == []
 
 
-def test_every_code_is_documented(contract: Contract) -> None:
+def test_every_code_is_documented(openapi: OpenApi) -> None:
     """The hub's codes are those of the file."""
-    assert contract.schema("Refusal")["properties"]["code"]["enum"] == list(RefusalCode)
+    assert openapi.schema("Refusal")["properties"]["code"]["enum"] == list(RefusalCode)
 
 
-def test_the_client_asks_as_documented(contract: Contract) -> None:
+def test_the_client_asks_as_documented(openapi: OpenApi) -> None:
     """What the license client sends is as the file has it."""
     sent: list[HubRequest] = []
     clock = ManualClock()
@@ -150,33 +150,33 @@ def test_the_client_asks_as_documented(contract: Contract) -> None:
     assert [wanted.url.removeprefix("https://kuploy.app") for wanted in sent] == [CLAIMS, POLLS, SYNC]
     for wanted in sent:
         path = wanted.url.removeprefix("https://kuploy.app")
-        assert contract.problems(json.loads(wanted.body), contract.request(path)) == []
+        assert openapi.problems(json.loads(wanted.body), openapi.request(path)) == []
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 @settings(max_examples=30)
 @given(data=st.data())
-def test_what_the_file_allows_is_understood(contract: Contract, path: str, data: st.DataObject) -> None:
+def test_what_the_file_allows_is_understood(openapi: OpenApi, path: str, data: st.DataObject) -> None:
     """Every body that is as the file has it is read: the hub answers as documented, and never `invalid_request`."""
     hub = HubSimulator(clock=ManualClock(), signed=False)
     key = hub.issue_license(hub.add_tenant("Acme"))
-    body = data.draw(contract.values(contract.request(path)))
+    body = data.draw(openapi.values(openapi.request(path)))
     headers = {"Authorization": f"Bearer {key}"}
     response = hub.transport().post(HubRequest("http://hub.invalid" + path, headers, json.dumps(body).encode()))
-    assert response.status in contract.statuses(path)
+    assert response.status in openapi.statuses(path)
     assert response.status != 400, response.body
-    assert contract.problems(content(response), contract.response(path, response.status)) == []
+    assert openapi.problems(content(response), openapi.response(path, response.status)) == []
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 @settings(max_examples=30)
 @given(data=st.data())
-def test_what_the_file_requires_is_required(contract: Contract, path: str, data: st.DataObject) -> None:
+def test_what_the_file_requires_is_required(openapi: OpenApi, path: str, data: st.DataObject) -> None:
     """A body without a required field, or with a field of another type, is `invalid_request`."""
     hub = HubSimulator(clock=ManualClock(), signed=False)
     key = hub.issue_license(hub.add_tenant("Acme"))
-    schema = contract.request(path)
-    body = data.draw(contract.values(schema))
+    schema = openapi.request(path)
+    body = data.draw(openapi.values(schema))
     name = data.draw(st.sampled_from(sorted(body)))
     if name in schema["required"] and data.draw(st.booleans()):
         del body[name]
@@ -187,14 +187,14 @@ def test_what_the_file_requires_is_required(contract: Contract, path: str, data:
     assert (response.status, content(response)["code"]) == (400, "invalid_request")
 
 
-def test_the_samples_are_valid(contract: Contract) -> None:
+def test_the_samples_are_valid(openapi: OpenApi) -> None:
     """The examples in the file are as their own schemas have them, and the checker sees what is not."""
-    for schema in contract.document["components"]["schemas"].values():
+    for schema in openapi.document["components"]["schemas"].values():
         for example in schema.get("examples", ()):
-            assert contract.problems(example, schema) == []
+            assert openapi.problems(example, schema) == []
     bad = {"schema": 2, "instanceId": "a b", "productType": 1, "usage": {"1": -1}, "meters": [{}], "other": 1}
-    assert len(contract.problems({**bad, "nonce": NONCE}, contract.request(SYNC))) >= 7
-    assert contract.problems({"instanceId": "inst_one", "secret": SECRET}, contract.request(POLLS)) == []
+    assert len(openapi.problems({**bad, "nonce": NONCE}, openapi.request(SYNC))) >= 7
+    assert openapi.problems({"instanceId": "inst_one", "secret": SECRET}, openapi.request(POLLS)) == []
 
 
 def test_a_store_that_fails_is_the_caller_s_to_answer() -> None:

@@ -181,7 +181,7 @@ def test_a_license_key_is_not_kept(world: World) -> None:
     world.ask("claims", CLAIM)
     world.admin.approve_claim("KPXY-4829", world.key)
     assert world.key in _stored(world)
-    world.clock.advance(world.admin.account(world.key).license.issued_at - world.clock.now() + _HOUR)
+    world.clock.advance(world.admin.contract(world.key).license.issued_at - world.clock.now() + _HOUR)
     assert world.admin.pending_claims() == ()
     assert world.key not in _stored(world)
 
@@ -196,7 +196,7 @@ def test_licenses_of_one_tenant_and_product_share_a_tier(world: World) -> None:
         world.admin.issue_license(world.tenant, "kuploy-cloud", "hobby")
     leeram = world.admin.issue_license(world.tenant, "leeram-business", "studio")
     world.admin.change_tier(second, "business")
-    tiers = [world.admin.account(key).subscription.tier for key in (world.key, second, leeram)]
+    tiers = [world.admin.contract(key).subscription.tier for key in (world.key, second, leeram)]
     assert tiers == ["business", "business", "studio"]
     with pytest.raises(InvalidValueError, match="no tier"):
         world.admin.change_tier(second, "studio")
@@ -232,7 +232,7 @@ def test_bad_values_are_refused(world: World) -> None:
             call()
 
 
-def test_wrong_codes_lock_an_account(world: World) -> None:
+def test_wrong_codes_lock_a_tenant(world: World) -> None:
     """After five wrong codes a tenant has to wait; the right code of another product is named as such."""
     world.ask("claims", {**CLAIM, "productType": "leeram-business"})
     codes = [_refused_code(world, "KPXY-4829"), *(_refused_code(world, "AAAA-0000") for _ in range(6))]
@@ -240,7 +240,7 @@ def test_wrong_codes_lock_an_account(world: World) -> None:
 
 
 def test_a_wrong_code_is_not_denied(world: World) -> None:
-    """Denying counts wrong codes too, for the account that denies."""
+    """Denying counts wrong codes too, for the tenant that denies."""
     for expected in [*["claim.wrong_code"] * 5, "claim.locked"]:
         with pytest.raises(ClaimError) as refused:
             world.admin.deny_claim("AAAA-0000", tenant_id=world.tenant)

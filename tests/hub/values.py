@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from kuploy_saas_kit.hub.claims import ClaimAsked
-from kuploy_saas_kit.hub.ledger import Account, LicenseTerms, SyncAsked, answer_sync
+from kuploy_saas_kit.hub.ledger import Contract, LicenseTerms, SyncAsked, answer_sync
 from kuploy_saas_kit.hub.records import HubPolicy, Instance, License, Refusal, TenantSubscription
 from kuploy_saas_kit.hub.usage import UsageReported
 
@@ -12,18 +12,18 @@ NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 POLICY = HubPolicy()
 
 
-def account(tier: str = "growth", *, product: str = "kuploy-cloud", **changes: Any) -> Account:
-    """An account on *tier* without instances; *changes* are of its license."""
+def contract(tier: str = "growth", *, product: str = "kuploy-cloud", **changes: Any) -> Contract:
+    """A contract on *tier* without instances; *changes* are of its license."""
     terms = {"license_id": "license_1", "key_hash": "sha256:1", "tenant_id": "tenant_1", "issued_at": NOW, **changes}
-    return Account(
+    return Contract(
         subscription=TenantSubscription(tenant_id="tenant_1", product_type=product, tier=tier),
         license=License(product_type=product, **terms),
     )
 
 
-def with_instances(base: Account, *instances: Instance) -> Account:
-    """The account with these instances."""
-    return Account(
+def with_instances(base: Contract, *instances: Instance) -> Contract:
+    """The contract with these instances."""
+    return Contract(
         subscription=base.subscription,
         license=base.license,
         catalog=base.catalog,
@@ -41,7 +41,7 @@ def instance(name: str, **changes: Any) -> Instance:
 
 
 def sync(
-    base: Account, name: str, *, now: datetime = NOW, known: tuple[int, int] = (0, 0), epoch: int = 1, **report: Any
+    base: Contract, name: str, *, now: datetime = NOW, known: tuple[int, int] = (0, 0), epoch: int = 1, **report: Any
 ) -> Any:
     """The answer to a sync of the instance *name*."""
     asked = SyncAsked(
@@ -55,14 +55,14 @@ def sync(
     return answer_sync(base, asked, policy=POLICY, epoch=epoch, now=now)
 
 
-def terms(base: Account, name: str, **asked: Any) -> LicenseTerms:
+def terms(base: Contract, name: str, **asked: Any) -> LicenseTerms:
     """The terms of a sync that is not refused."""
     answer = sync(base, name, **asked)
     assert isinstance(answer, LicenseTerms), answer
     return answer
 
 
-def refusal(base: Account, name: str, **asked: Any) -> Refusal:
+def refusal(base: Contract, name: str, **asked: Any) -> Refusal:
     """The refusal of a sync that is refused."""
     answer = sync(base, name, **asked)
     assert isinstance(answer, Refusal), answer

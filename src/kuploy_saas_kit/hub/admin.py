@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 from kuploy_saas_kit.errors import ClaimError, HubRefusedError, InvalidValueError
 from kuploy_saas_kit.hub.catalogs import edit_catalog, put_plan, tier_grant
 from kuploy_saas_kit.hub.claims import CodeFound, CodesLocked, CodeWrong, approve_claim, deny_claim, find_code
-from kuploy_saas_kit.hub.ledger import Account
+from kuploy_saas_kit.hub.ledger import Contract
 from kuploy_saas_kit.hub.records import (
     Claim,
     ClaimStatus,
@@ -25,7 +25,7 @@ from kuploy_saas_kit.hub.records import (
     WrongCodes,
     secret_hash,
 )
-from kuploy_saas_kit.hub.service import live_claims, load_account
+from kuploy_saas_kit.hub.service import live_claims, load_contract
 from kuploy_saas_kit.hub.store import HubRows, HubStore
 from kuploy_saas_kit.hub.usage import LicenseUsage, license_usage
 from kuploy_saas_kit.model.limits import checked_limit
@@ -83,9 +83,9 @@ class HubAdmin:
     def change_tier(self, license_key: str, tier: str) -> None:
         """Move what the license's tenant pays for its product to *tier*; plans above it are clamped, not touched."""
 
-        def change(account: Account) -> TenantSubscription:
-            tier_grant(account.subscription.product_type, tier)
-            return replace(account.subscription, tier=tier)
+        def change(contract: Contract) -> TenantSubscription:
+            tier_grant(contract.subscription.product_type, tier)
+            return replace(contract.subscription, tier=tier)
 
         self._put(license_key, change)
 
@@ -94,41 +94,41 @@ class HubAdmin:
         if instant is not None and instant.tzinfo is None:
             raise InvalidValueError("pay_until needs an aware datetime: a naive one names no instant")
         until = None if instant is None else instant.astimezone(UTC)
-        self._put(license_key, lambda account: replace(account.subscription, paid_until=until))
+        self._put(license_key, lambda contract: replace(contract.subscription, paid_until=until))
 
     def set_status(self, license_key: str, status: HubStatus, reason: str = "") -> None:
         """Suspend, revoke or reinstate the license; its instances learn it, signed, with their next sync."""
         told = _checked_text(reason, "a reason")
-        self._put(license_key, lambda account: replace(account.license, status=status, status_reason=told))
+        self._put(license_key, lambda contract: replace(contract.license, status=status, status_reason=told))
 
     def set_allowances(self, license_key: str, instance_id: str, allowances: Mapping[str, int]) -> None:
         """The totals that this instance may hold, by limit key."""
         checked = {key: _counted(value, key) for key, value in allowances.items()}
-        self._put(license_key, lambda account: replace(_instance(account, instance_id), allowances=checked))
+        self._put(license_key, lambda contract: replace(_instance(contract, instance_id), allowances=checked))
 
     def remove_instance(self, license_key: str, instance_id: str) -> None:
         """Free the instance's seat; it is told, signed, with its next sync."""
-        self._put(license_key, lambda account: replace(_instance(account, instance_id), is_removed=True))
+        self._put(license_key, lambda contract: replace(_instance(contract, instance_id), is_removed=True))
 
-    def licenses(self, tenant_id: str | None = None) -> tuple[Account, ...]:
+    def licenses(self, tenant_id: str | None = None) -> tuple[Contract, ...]:
         """Every license with all that belongs to it, or those of one tenant."""
         with self._store.transaction() as rows:
             lookups = {} if tenant_id is None else {"tenant_id": _tenant(rows, tenant_id).tenant_id}
-            return tuple(_account(rows, found.license_id) for found in rows.find(License, **lookups))
+            return tuple(_contract(rows, found.license_id) for found in rows.find(License, **lookups))
 
     def tenants(self) -> tuple[Tenant, ...]:
         """Every tenant."""
         with self._store.transaction() as rows:
             return rows.find(Tenant)
 
-    def account(self, license_key: str) -> Account:
+    def contract(self, license_key: str) -> Contract:
         """All that belongs to the license."""
         with self._store.transaction() as rows:
-            return _account(rows, license_key)
+            return _contract(rows, license_key)
 
     def usage_of(self, license_key: str) -> LicenseUsage:
         """What the instances of the license use together, as last reported."""
-        return license_usage(self.account(license_key).instances.values())
+        return license_usage(self.contract(license_key).instances.values())
 
     def set_catalog(self, tenant_id: str, product: str, plans: Iterable[Plan]) -> int:
         """Make the tenant's plans be *plans*; returns the catalog's revision. It raises as `edit_catalog` does."""
@@ -147,7 +147,7 @@ class HubAdmin:
         return tuple(sorted(pending, key=lambda claim: claim.registered_at))
 
     def approve_claim(self, code: str, license_key: str) -> None:
-        """Give the license to the instance that shows *code*; the license's tenant is the account that typed it.
+        """Give the license to the instance that shows *code*; wrong codes count for the license's tenant.
 
         It takes the license key itself, which the instance fetches; an id is `license_not_found`.
 
@@ -157,11 +157,11 @@ class HubAdmin:
         """
         now = self._clock.now()
         with self._store.transaction() as rows:
-            account = _keyed_account(rows, license_key)
-            tenant = _tenant(rows, account.license.tenant_id)
+            contract = _keyed_contract(rows, license_key)
+            tenant = _tenant(rows, contract.license.tenant_id)
             found = _found(rows, code, tenant.tenant_id, now)
             if isinstance(found, CodeFound):
-                _check_product(found.claim, account)
+                _check_product(found.claim, contract)
                 rows.put(approve_claim(found.claim, license_key, tenant.name, now))
         _check_found(found)
 
@@ -174,9 +174,9 @@ class HubAdmin:
                 rows.put(deny_claim(found.claim, now))
         _check_found(found)
 
-    def _put(self, license_key: str, change: Callable[[Account], TenantSubscription | License | Instance]) -> None:
+    def _put(self, license_key: str, change: Callable[[Contract], TenantSubscription | License | Instance]) -> None:
         with self._store.transaction() as rows:
-            rows.put(change(_account(rows, license_key)))
+            rows.put(change(_contract(rows, license_key)))
 
     def _edit_catalog(
         self,
@@ -222,25 +222,25 @@ def _tenant(rows: HubRows, tenant_id: str) -> Tenant:
     return tenant
 
 
-def _account(rows: HubRows, named: str) -> Account:
+def _contract(rows: HubRows, named: str) -> Contract:
     by_id = rows.get(License, named)
-    account = load_account(rows, by_id.key_hash if by_id else secret_hash(named))
-    if account is None:
+    contract = load_contract(rows, by_id.key_hash if by_id else secret_hash(named))
+    if contract is None:
         raise HubRefusedError("there is no license with this key or id", code="license_not_found")
-    return account
+    return contract
 
 
-def _keyed_account(rows: HubRows, license_key: str) -> Account:
-    account = load_account(rows, secret_hash(license_key))
-    if account is None:
+def _keyed_contract(rows: HubRows, license_key: str) -> Contract:
+    contract = load_contract(rows, secret_hash(license_key))
+    if contract is None:
         raise HubRefusedError("there is no license with this key: an id is not enough here", code="license_not_found")
-    return account
+    return contract
 
 
-def _instance(account: Account, instance_id: str) -> Instance:
-    if instance_id not in account.instances:
+def _instance(contract: Contract, instance_id: str) -> Instance:
+    if instance_id not in contract.instances:
         raise HubRefusedError("this license has no such instance: it appears with its first sync", code="no_instance")
-    return account.instances[instance_id]
+    return contract.instances[instance_id]
 
 
 def _counted(value: int, key: str) -> int:
@@ -249,18 +249,18 @@ def _counted(value: int, key: str) -> int:
     return value
 
 
-def _found(rows: HubRows, code: str, account: str, now: datetime) -> CodeFound | CodeWrong | CodesLocked:
+def _found(rows: HubRows, code: str, tenant_id: str, now: datetime) -> CodeFound | CodeWrong | CodesLocked:
     wrong = rows.get(WrongCodes, WrongCodes.NAME) or WrongCodes()
-    found = find_code(live_claims(rows, now), code, account, wrong, now)
+    found = find_code(live_claims(rows, now), code, tenant_id, wrong, now)
     if isinstance(found, CodeWrong):
         rows.put(found.wrong_codes)
     return found
 
 
-def _check_product(claim: Claim, account: Account) -> None:
-    if claim.product_type != account.license.product_type:
+def _check_product(claim: Claim, contract: Contract) -> None:
+    if claim.product_type != contract.license.product_type:
         raise ClaimError(
-            f"the instance runs {claim.product_type} and the license is for {account.license.product_type}",
+            f"the instance runs {claim.product_type} and the license is for {contract.license.product_type}",
             code="claim.product",
         )
 

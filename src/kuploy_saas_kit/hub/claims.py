@@ -1,7 +1,7 @@
 """The hub's side of a claim: an instance shows a code, a tenant types it in, the instance fetches the key. Pure.
 
 Source: hub protocol, section 5. The code is 32 bits and no credential: the instance polls with a secret of its own,
-and wrong codes are counted over all accounts, so that guessing any live code stays out of reach.
+and wrong codes are counted over all tenants, so that guessing any live code stays out of reach.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ INTERVAL: Final = timedelta(seconds=5)
 """How long an instance waits between polls, and by how much longer once it did not."""
 WINDOW: Final = timedelta(minutes=15)
 MAX_WRONG_CODES: Final = 45
-"""Wrong codes within the window over all accounts; the next is not looked at."""
-MAX_WRONG_CODES_PER_ACCOUNT: Final = 5
+"""Wrong codes within the window over all tenants; the next is not looked at."""
+MAX_WRONG_CODES_PER_TENANT: Final = 5
 
 _MAX_INTERVAL: Final = timedelta(seconds=60)
 _MAX_LIVE_CLAIMS: Final = 1000
@@ -137,27 +137,27 @@ def poll_claim(claim: Claim | None, instance_id: str, now: datetime) -> PollAnsw
     return Polled(claim.status, replace(claim, polled_at=now))
 
 
-def find_code(live: Iterable[Claim], typed: str, account: str, wrong: WrongCodes, now: datetime) -> CodeLookup:
-    """The pending claim of the code that somebody signed in to *account* typed, within the limits on guessing."""
+def find_code(live: Iterable[Claim], typed: str, tenant_id: str, wrong: WrongCodes, now: datetime) -> CodeLookup:
+    """The pending claim of the code that the tenant typed, within the limits on guessing."""
     recent = tuple(entry for entry in wrong.entries if now < entry.at + WINDOW)
-    locked = _locked_until(recent, account)
+    locked = _locked_until(recent, tenant_id)
     if locked is not None:
         return CodesLocked(locked - now)
     code = normal_code(typed)
     for claim in live:
         if claim.code == code and claim.status is ClaimStatus.PENDING and not is_over(claim, now):
             return CodeFound(claim)
-    return CodeWrong(replace(wrong, entries=(*recent, WrongCode(account, now))))
+    return CodeWrong(replace(wrong, entries=(*recent, WrongCode(tenant_id, now))))
 
 
-def _locked_until(recent: tuple[WrongCode, ...], account: str) -> datetime | None:
+def _locked_until(recent: tuple[WrongCode, ...], tenant_id: str) -> datetime | None:
     """When the oldest of too many wrong codes leaves the window; None if there are not too many."""
-    own = tuple(entry for entry in recent if entry.account == account)
+    own = tuple(entry for entry in recent if entry.tenant_id == tenant_id)
     ends = []
     if len(recent) >= MAX_WRONG_CODES:
         ends.append(recent[-MAX_WRONG_CODES].at + WINDOW)
-    if len(own) >= MAX_WRONG_CODES_PER_ACCOUNT:
-        ends.append(own[-MAX_WRONG_CODES_PER_ACCOUNT].at + WINDOW)
+    if len(own) >= MAX_WRONG_CODES_PER_TENANT:
+        ends.append(own[-MAX_WRONG_CODES_PER_TENANT].at + WINDOW)
     return max(ends, default=None)
 
 

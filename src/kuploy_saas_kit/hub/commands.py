@@ -14,7 +14,7 @@ from kuploy_saas_kit._clock import SystemClock
 from kuploy_saas_kit.errors import InvalidValueError, StorageError
 from kuploy_saas_kit.hub.admin import HubAdmin
 from kuploy_saas_kit.hub.home import HubHome, TlsFiles, read_plans, trusted_keys_setting
-from kuploy_saas_kit.hub.ledger import Account
+from kuploy_saas_kit.hub.ledger import Contract
 from kuploy_saas_kit.hub.records import HubStatus, Instance
 from kuploy_saas_kit.model.product import KUPLOY_CLOUD
 
@@ -61,7 +61,7 @@ def issue_license(folder: Path, tenant_id: str, *, product: str = _CLOUD, tier: 
 
 def list_licenses(folder: Path, tenant_id: str | None = None) -> Lines:
     """`hub license list`: id, product, tier, status and instances of each."""
-    return tuple(_license_line(account) for account in _admin(folder).licenses(tenant_id))
+    return tuple(_license_line(contract) for contract in _admin(folder).licenses(tenant_id))
 
 
 def change_tier(folder: Path, license_: str, tier: str) -> Lines:
@@ -86,7 +86,7 @@ def pay_until(folder: Path, license_: str, instant: str | None) -> Lines:
 
 def list_instances(folder: Path, license_: str) -> Lines:
     """`hub instance list`: in the order of their seats, with what they use."""
-    instances = _admin(folder).account(license_).instances.values()
+    instances = _admin(folder).contract(license_).instances.values()
     now = SystemClock().now()
     return tuple(_instance_line(one, now) for one in sorted(instances, key=lambda one: one.place))
 
@@ -138,17 +138,17 @@ def _admin(folder: Path) -> HubAdmin:
 
 
 def _changed(folder: Path, license_: str) -> Lines:
-    return (_license_line(_admin(folder).account(license_)), "instances learn it with their next sync")
+    return (_license_line(_admin(folder).contract(license_)), "instances learn it with their next sync")
 
 
-def _license_line(account: Account) -> str:
-    license_, subscription = account.license, account.subscription
-    held = sum(not instance.is_removed for instance in account.instances.values())
+def _license_line(contract: Contract) -> str:
+    license_, subscription = contract.license, contract.subscription
+    held = sum(not instance.is_removed for instance in contract.instances.values())
     reason = f" ({license_.status_reason})" if license_.status_reason else ""
     until = f"  paid until {subscription.paid_until:%Y-%m-%d %H:%M}Z" if subscription.paid_until else ""
     return (
         f"{license_.license_id}  {license_.product_type} {subscription.tier}  {license_.status}{reason}"
-        f"  {held} of {account.seats} instances{until}"
+        f"  {held} of {contract.seats} instances{until}"
     )
 
 

@@ -41,7 +41,7 @@ class SyncAsked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
+class Contract:
     """All that decides a sync: what the tenant pays, its license, its plans, and the license's instances by id."""
 
     subscription: TenantSubscription
@@ -81,50 +81,50 @@ class LicenseTerms:
 
 
 def answer_sync(
-    account: Account, asked: SyncAsked, *, policy: HubPolicy, epoch: int, now: datetime
+    contract: Contract, asked: SyncAsked, *, policy: HubPolicy, epoch: int, now: datetime
 ) -> LicenseTerms | Refusal:
     """The terms for the instance that asks, with its changed record in them, or why there are none."""
-    if asked.product_type != account.license.product_type:
+    if asked.product_type != contract.license.product_type:
         return Refusal(
             403,
             RefusalCode.PRODUCT_NOT_ENTITLED,
-            f"this license is for {account.license.product_type}: set the product type, or use another license",
+            f"this license is for {contract.license.product_type}: set the product type, or use another license",
         )
-    instance = _seated(account, asked, policy, now)
+    instance = _seated(contract, asked, policy, now)
     if isinstance(instance, Refusal):
         return instance
     if not instance.is_removed:
         instance = fold_report(instance, asked.report)
     revision = _next_revision(instance, asked, epoch)
     instance = replace(instance, epoch=epoch, revision=revision, kit_version=asked.kit_version)
-    return _terms(account, instance, asked, policy, now)
+    return _terms(contract, instance, asked, policy, now)
 
 
-def _seated(account: Account, asked: SyncAsked, policy: HubPolicy, now: datetime) -> Instance | Refusal:
+def _seated(contract: Contract, asked: SyncAsked, policy: HubPolicy, now: datetime) -> Instance | Refusal:
     """The instance with its seat prolonged; a new one takes a free seat or is refused."""
     held_until = now + policy.grace
-    known = account.instances.get(asked.instance_id)
-    if known is None and _seats_taken(account, now) >= account.seats:
-        return Refusal(409, RefusalCode.INSTANCE_LIMIT_REACHED, _over_limit(account))
+    known = contract.instances.get(asked.instance_id)
+    if known is None and _seats_taken(contract, now) >= contract.seats:
+        return Refusal(409, RefusalCode.INSTANCE_LIMIT_REACHED, _over_limit(contract))
     if known is None:
         return Instance(
-            license_id=account.license.license_id,
+            license_id=contract.license.license_id,
             instance_id=asked.instance_id,
-            place=_last_place(account),
+            place=_last_place(contract),
             held_until=held_until,
         )
     if known.is_removed:
         return known
-    place = known.place if known.is_live(now) else _last_place(account)
+    place = known.place if known.is_live(now) else _last_place(contract)
     return replace(known, place=place, held_until=held_until)
 
 
-def _seats_taken(account: Account, now: datetime) -> int:
-    return sum(instance.is_live(now) for instance in account.instances.values())
+def _seats_taken(contract: Contract, now: datetime) -> int:
+    return sum(instance.is_live(now) for instance in contract.instances.values())
 
 
-def _last_place(account: Account) -> int:
-    return 1 + max((instance.place for instance in account.instances.values()), default=0)
+def _last_place(contract: Contract) -> int:
+    return 1 + max((instance.place for instance in contract.instances.values()), default=0)
 
 
 def _next_revision(instance: Instance, asked: SyncAsked, epoch: int) -> int:
@@ -133,39 +133,39 @@ def _next_revision(instance: Instance, asked: SyncAsked, epoch: int) -> int:
     return min(1 + max((revision for of_epoch, revision in ranks if of_epoch == epoch), default=0), MAX_LIMIT)
 
 
-def _terms(account: Account, instance: Instance, asked: SyncAsked, policy: HubPolicy, now: datetime) -> LicenseTerms:
-    others = [other for other in account.instances.values() if other.instance_id != instance.instance_id]
-    schema = product_schema(account.license.product_type)
-    status, reason = _standing(account, instance, others, now)
+def _terms(contract: Contract, instance: Instance, asked: SyncAsked, policy: HubPolicy, now: datetime) -> LicenseTerms:
+    others = [other for other in contract.instances.values() if other.instance_id != instance.instance_id]
+    schema = product_schema(contract.license.product_type)
+    status, reason = _standing(contract, instance, others, now)
     return LicenseTerms(
         issuer=policy.issuer,
-        license=account.license,
+        license=contract.license,
         instance=instance,
         issued_at=now,
         fresh_until=now + policy.fresh_for,
         grace_until=now + policy.grace,
-        paid_until=account.subscription.paid_until,
+        paid_until=contract.subscription.paid_until,
         status=status,
         status_reason=reason,
-        grant=account.grant,
+        grant=contract.grant,
         periods=meter_periods(schema, now),
         usage_elsewhere=usage_elsewhere(others, schema, now),
-        catalog=account.catalog,
+        catalog=contract.catalog,
         nonce=asked.nonce,
     )
 
 
-def _standing(account: Account, instance: Instance, others: list[Instance], now: datetime) -> tuple[HubStatus, str]:
+def _standing(contract: Contract, instance: Instance, others: list[Instance], now: datetime) -> tuple[HubStatus, str]:
     """The status of the license for this instance, the gravest first."""
-    license_ = account.license
+    license_ = contract.license
     if license_.status is HubStatus.REVOKED:
         return license_.status, license_.status_reason
     if instance.is_removed:
         return HubStatus.REVOKED, "this instance was removed from the license at the hub"
     if license_.status is HubStatus.SUSPENDED:
         return license_.status, license_.status_reason
-    if _seats_before(instance, others, now) >= account.seats:
-        return HubStatus.SUSPENDED, _over_limit(account)
+    if _seats_before(instance, others, now) >= contract.seats:
+        return HubStatus.SUSPENDED, _over_limit(contract)
     return HubStatus.ACTIVE, license_.status_reason
 
 
@@ -174,8 +174,8 @@ def _seats_before(instance: Instance, others: list[Instance], now: datetime) -> 
     return sum(other.is_live(now) and other.place < instance.place for other in others)
 
 
-def _over_limit(account: Account) -> str:
+def _over_limit(contract: Contract) -> str:
     return (
-        f"Instance limit reached ({account.seats} on {account.subscription.tier}). "
+        f"Instance limit reached ({contract.seats} on {contract.subscription.tier}). "
         "Remove an instance at the hub, or upgrade the license."
     )

@@ -195,15 +195,15 @@ class Claim(Row):
 
 @dataclass(frozen=True, slots=True)
 class WrongCode:
-    """A claim code that nobody has shown, typed at *at* by somebody signed in to *account*."""
+    """A claim code that nobody has shown, typed in by a tenant."""
 
-    account: str
+    tenant_id: str
     at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrongCodes(Row):
-    """The wrong codes of the last minutes, over all accounts. There is one such row."""
+    """The wrong codes of the last minutes, over all tenants. There is one such row."""
 
     KEY: ClassVar[tuple[str, ...]] = ("name",)
     NAME: ClassVar[str] = "wrong_codes"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from kuploy_saas_kit.hub.claims import Polled, PolledTooSoon, is_over, poll_claim, register_claim
-from kuploy_saas_kit.hub.ledger import Account, answer_sync
+from kuploy_saas_kit.hub.ledger import Contract, answer_sync
 from kuploy_saas_kit.hub.payload import Payload, payload_of
 from kuploy_saas_kit.hub.records import (
     Claim,
@@ -101,10 +101,10 @@ class Hub:
         if isinstance(body, Refusal):
             return _refused(body)
         with self._store.transaction() as rows:
-            account = load_account(rows, key_hash)
-            if account is None:
+            contract = load_contract(rows, key_hash)
+            if contract is None:
                 return _refused(_UNKNOWN_KEY)
-            terms = answer_sync(account, body.asked(), policy=self._policy, epoch=self._seal.epoch, now=now)
+            terms = answer_sync(contract, body.asked(), policy=self._policy, epoch=self._seal.epoch, now=now)
             if isinstance(terms, Refusal):
                 return _refused(terms)
             rows.put(terms.instance)
@@ -144,7 +144,7 @@ def unavailable() -> HubResponse:
     return _refused(Refusal(503, RefusalCode.RATE_LIMITED, "The hub cannot answer now.", _RETRY_AFTER))
 
 
-def load_account(rows: HubRows, key_hash: str) -> Account | None:
+def load_contract(rows: HubRows, key_hash: str) -> Contract | None:
     """All that belongs to the license with this key hash; None where there is none."""
     found = rows.find(License, key_hash=key_hash)
     if not found:
@@ -154,7 +154,7 @@ def load_account(rows: HubRows, key_hash: str) -> Account | None:
     if subscription is None:
         return None
     instances = rows.find(Instance, license_id=license_.license_id)
-    return Account(
+    return Contract(
         subscription=subscription,
         license=license_,
         catalog=rows.get(TenantCatalog, license_.tenant_id, license_.product_type),

@@ -17,7 +17,7 @@ _ANNOTATIONS = {"description", "examples", "format", "type"}
 _TYPES: dict[str, type | tuple[type, ...]] = {"object": dict, "array": list, "string": str, "boolean": bool}
 
 
-class Contract:
+class OpenApi:
     """The paths and schemas of the file."""
 
     def __init__(self) -> None:
@@ -120,31 +120,29 @@ def _type(value: Any, wanted: str, at: str) -> list[str]:
     return [] if fits else [f"{at} is no {wanted}"]
 
 
-def _one_of(contract: Contract, value: Any, choices: list[dict[str, Any]], at: str) -> list[str]:
-    fitting = [choice for choice in choices if not contract.problems(value, choice, at)]
+def _one_of(openapi: OpenApi, value: Any, choices: list[dict[str, Any]], at: str) -> list[str]:
+    fitting = [choice for choice in choices if not openapi.problems(value, choice, at)]
     return [] if len(fitting) == 1 else [f"{at} fits {len(fitting)} of the choices"]
 
 
-def _properties(contract: Contract, value: Any, wanted: dict[str, Any], at: str) -> list[str]:
+def _properties(openapi: OpenApi, value: Any, wanted: dict[str, Any], at: str) -> list[str]:
     present = wanted.keys() & value.keys()
-    return [problem for name in present for problem in contract.problems(value[name], wanted[name], f"{at}.{name}")]
+    return [problem for name in present for problem in openapi.problems(value[name], wanted[name], f"{at}.{name}")]
 
 
-def _additional(contract: Contract, value: Any, wanted: dict[str, Any], at: str) -> list[str]:
-    return [problem for name in value for problem in contract.problems(value[name], wanted, f"{at}.{name}")]
+def _additional(openapi: OpenApi, value: Any, wanted: dict[str, Any], at: str) -> list[str]:
+    return [problem for name in value for problem in openapi.problems(value[name], wanted, f"{at}.{name}")]
 
 
-def _names(contract: Contract, value: Any, wanted: dict[str, Any], at: str) -> list[str]:
-    return [problem for name in value for problem in contract.problems(name, wanted, f"{at}.{name}")]
+def _names(openapi: OpenApi, value: Any, wanted: dict[str, Any], at: str) -> list[str]:
+    return [problem for name in value for problem in openapi.problems(name, wanted, f"{at}.{name}")]
 
 
-def _items(contract: Contract, value: Any, wanted: dict[str, Any], at: str) -> list[str]:
-    return [
-        problem for place, item in enumerate(value) for problem in contract.problems(item, wanted, f"{at}[{place}]")
-    ]
+def _items(openapi: OpenApi, value: Any, wanted: dict[str, Any], at: str) -> list[str]:
+    return [problem for place, item in enumerate(value) for problem in openapi.problems(item, wanted, f"{at}[{place}]")]
 
 
-def _dependent(_: Contract, value: Any, wanted: dict[str, list[str]], at: str) -> list[str]:
+def _dependent(_: OpenApi, value: Any, wanted: dict[str, list[str]], at: str) -> list[str]:
     return [
         f"{at} has {name} and not all of {others}"
         for name, others in wanted.items()
@@ -152,14 +150,14 @@ def _dependent(_: Contract, value: Any, wanted: dict[str, list[str]], at: str) -
     ]
 
 
-def _rule(fits: Callable[[Any, Any], bool], words: str) -> Callable[[Contract, Any, Any, str], list[str]]:
-    def check(_: Contract, value: Any, wanted: Any, at: str) -> list[str]:
+def _rule(fits: Callable[[Any, Any], bool], words: str) -> Callable[[OpenApi, Any, Any, str], list[str]]:
+    def check(_: OpenApi, value: Any, wanted: Any, at: str) -> list[str]:
         return [] if fits(value, wanted) else [f"{at} {words} {wanted}"]
 
     return check
 
 
-_KEYWORDS: dict[str, Callable[[Contract, Any, Any, str], list[str]]] = {
+_KEYWORDS: dict[str, Callable[[OpenApi, Any, Any, str], list[str]]] = {
     "oneOf": _one_of,
     "properties": _properties,
     "additionalProperties": _additional,
