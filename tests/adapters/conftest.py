@@ -42,7 +42,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         return
     store: SqlStore = request.getfixturevalue("_postgres_store")
     yield store._engine.url.render_as_string(hide_password=False)
-    _empty(store)
+    empty(store)
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +63,7 @@ def _postgres_store(postgres: str) -> Iterator[SqlStore]:
         store.close()
 
 
-def _empty(store: SqlStore) -> None:
+def empty(store: SqlStore) -> None:
     """Making tables takes longer than most tests; these two rows are made with them."""
     tables = store._tables
     with store._writing() as connection:

@@ -1,0 +1,43 @@
+"""Random histories on each store and on the memory store, answer by answer."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+from tests.adapters.conftest import empty
+from tests.adapters.test_broken_stores import CountsRefused, LosesEvents, ReleasesAgain, TellsNobody
+
+from kuploy_saas_kit.adapters import MemoryStore, SqlStore
+from kuploy_saas_kit.testing.clock import ManualClock
+from kuploy_saas_kit.testing.conformance.stateful import books_machine, usage_machine
+
+
+@pytest.mark.parametrize("machine", [usage_machine, books_machine])
+def test_random_histories(machine: Callable[..., type[RuleBasedStateMachine]], url: str) -> None:
+    """Whatever is done to it in whatever order, the SQL store answers as the memory store does."""
+
+    def make(clock: ManualClock) -> SqlStore:
+        store = SqlStore.from_url(url, clock=clock)
+        empty(store)
+        return store
+
+    run_state_machine_as_test(machine(make), settings=settings(max_examples=15, stateful_step_count=20, deadline=None))
+
+
+@pytest.mark.parametrize(
+    ("machine", "broken"),
+    [
+        (usage_machine, CountsRefused),
+        (usage_machine, ReleasesAgain),
+        (books_machine, LosesEvents),
+        (books_machine, TellsNobody),
+    ],
+)
+def test_a_mistake_is_found(
+    machine: Callable[..., type[RuleBasedStateMachine]], broken: Callable[[ManualClock], MemoryStore]
+) -> None:
+    """Random histories tell a store with one mistake from the memory store."""
+    find = settings(max_examples=200, stateful_step_count=20, deadline=None, phases=[Phase.generate], derandomize=True)
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(machine(broken), settings=find)
