@@ -194,3 +194,49 @@ def test_reports_are_values() -> None:
     assert pickle.loads(pickle.dumps(report)).changes == report.changes  # noqa: S301
     with pytest.raises(TypeError, match="is_complete"):
         bool(report)
+
+
+def test_an_answer_that_cannot_be_read_names_the_fields() -> None:
+    """A broken answer is an error that says where it is broken, and shows none of it."""
+    world = World()
+    world.provisioner.provision(catalog(pro()))
+
+    def spoil(_method: str, path: str, answer: dict[str, Any]) -> None:
+        if path == "/v1/prices" and answer["data"]:
+            answer["data"][0]["active"] = "sometimes"
+
+    world.wire.after = spoil
+    with pytest.raises(StripeRejectedError, match=r"price .* \(active\)") as caught:
+        world.provisioner.provision(catalog(pro()), force=True)
+    assert "sometimes" not in str(caught.value)
+
+
+def test_a_listing_that_is_refused_is_an_error() -> None:
+    """A key that may not list is refused with the permission that it lacks."""
+    world = World(key="rk_test_blind")
+    world.sim.restrict("rk_test_blind", {"account": "read"})
+    with pytest.raises(StripeRejectedError, match="rak_plan_read"):
+        world.provisioner.diff(catalog(pro()))
+
+
+def test_an_account_that_cannot_be_read_is_an_error() -> None:
+    """Only a missing permission makes the key a space of its own; any other refusal is one."""
+    world = World()
+    world.sim.fault("401", match="GET /v1/account")
+    with pytest.raises(StripeRejectedError, match="secret key"):
+        world.gateway.space()
+
+
+def test_a_stripe_that_never_holds_still_ends_the_run() -> None:
+    """Somebody who undoes each change does not keep a run going for ever."""
+    world = World()
+    client = world.stripe().v1
+
+    def undo(method: str, path: str, _answer: dict[str, Any]) -> None:
+        if method == "POST" and path == "/v1/products/kuploy_pro":
+            client.products.update("kuploy_pro", {"name": "Renamed again"})
+
+    world.wire.after = undo
+    report = world.provisioner.provision(catalog(pro()))
+    assert isinstance(report.stopped_by, StripeUnavailableError)
+    assert not report.is_complete

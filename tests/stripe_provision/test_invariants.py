@@ -227,11 +227,12 @@ def _two_replicas(picks: list[int], wanted: tuple[PlanCatalog, PlanCatalog], rev
         provisioner, wire = world.replica()
 
         def work(pause: Pause) -> None:
-            def before(_method: str, _path: str) -> None:
-                require_sellable(world)
-                pause()
+            def after(method: str, _path: str, _answer: dict[str, Any]) -> None:
+                if method == "POST":
+                    require_sellable(world)
 
-            wire.before = before
+            wire.before = lambda _method, _path: pause()
+            wire.after = after
             provisioner.provision(wanted[index], revision=revisions[index])
 
         return work

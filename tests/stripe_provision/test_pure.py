@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,12 +13,12 @@ from tests.stripe_provision.world import TEST_SPACE, business, catalog, pro
 
 from kuploy_saas_kit.errors import ConfigurationError
 from kuploy_saas_kit.model.money import BillingCycle, Price
-from kuploy_saas_kit.model.plan import Plan
+from kuploy_saas_kit.model.plan import Plan, PlanCatalog
 from kuploy_saas_kit.stripe_provision import naming
-from kuploy_saas_kit.stripe_provision.changes import Blocked, CreatePrice, CreateProduct
+from kuploy_saas_kit.stripe_provision.changes import ArchivePrice, Blocked, CreatePrice, CreateProduct
 from kuploy_saas_kit.stripe_provision.diff import Observed, provision_changes, wanted_catalog
 from kuploy_saas_kit.stripe_provision.keys import StripeKeys, checked_webhook_secrets
-from kuploy_saas_kit.stripe_provision.ports import RemotePrice, RemoteProduct
+from kuploy_saas_kit.stripe_provision.ports import PriceMapping, RemotePrice, RemoteProduct
 
 slugs = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=200)
 prices = st.builds(
@@ -176,3 +178,76 @@ def test_an_endpoint_is_never_open(secrets: list[str]) -> None:
     """No, empty or mangled webhook secrets are refused when the endpoint is made (54)."""
     with pytest.raises(ConfigurationError):
         checked_webhook_secrets(secrets)
+
+
+def _changes(wanted: PlanCatalog, revision: int | None = None, **seen: Any) -> list[str]:
+    observed = Observed(space=TEST_SPACE, **seen)
+    return [
+        str(change)
+        for change in provision_changes(wanted_catalog(wanted, namespace="kuploy", revision=revision), observed)
+    ]
+
+
+def _mapping(plan: Plan, price_id: str, revision: int = 0) -> dict[str, PriceMapping]:
+    mapping = PriceMapping(
+        slug=plan.slug,
+        product_id=naming.product_id("kuploy", plan.slug),
+        price_id=price_id,
+        fingerprint=naming.plan_fingerprint("kuploy", plan),
+        revision=revision,
+    )
+    return {plan.slug: mapping}
+
+
+def test_a_retired_plan_prints_each_step() -> None:
+    """Taking a plan out of sale drops the mapping first, then its other prices, then the product."""
+    product = _product("pro", default_price="price_1")
+    prices = [_price(1, pro(), active=True), _price(2, pro(900), active=True)]
+    lines = _changes(
+        catalog(pro(is_active=False)),
+        revision=4,
+        products={product.id: product},
+        prices={price.id: price for price in prices},
+        mappings=_mapping(pro(), "price_1"),
+    )
+    assert lines == [
+        "- pro: checkouts do not sell it any more",
+        "- pro: price price_2 9.00 CAD is archived",
+        "- pro: product kuploy_pro is inactive",
+    ]
+
+
+def test_a_newer_catalog_is_left_alone_also_where_it_sells_no_more() -> None:
+    """A plan that a newer catalog has put on sale is not taken out by an older one."""
+    product = _product("pro", metadata=naming.product_metadata("kuploy", "pro", 9))
+    (line,) = _changes(catalog(pro(is_active=False)), revision=4, products={product.id: product})
+    assert line == "· pro: catalog revision 9 was applied already, newer than 4"
+
+
+def test_a_foreign_product_of_a_retired_plan_is_left_alone() -> None:
+    """Only our own mapping goes; a product without our mark stays as it is."""
+    product = _product("pro", metadata={})
+    lines = _changes(catalog(pro(is_active=False)), products={product.id: product}, mappings=_mapping(pro(), "price_1"))
+    assert lines == ["- pro: checkouts do not sell it any more"]
+    (line,) = _changes(catalog(pro()), products={product.id: product})
+    assert line.startswith("! pro: product kuploy_pro exists and does not carry the mark")
+
+
+def test_an_old_price_is_sold_again_and_a_lost_mark_mended() -> None:
+    """A price that has the wanted terms is used again; a product of ours whose plan was edited away gets it back."""
+    product = _product("pro", name="Pro", description="For teams", metadata=naming.price_metadata("kuploy", "other"))
+    price = _price(1, pro(), active=False)
+    assert _changes(catalog(pro()), products={product.id: product}, prices={price.id: price}) == [
+        "~ pro: product kuploy_pro metadata",
+        "~ pro: price price_1 20.00 CAD monthly is sold again",
+        "~ pro: default price is price_1",
+        "~ pro: checkouts sell price_1",
+    ]
+
+
+def test_counted_subscriptions_print() -> None:
+    """The number of subscriptions that stay is part of the line and no part of equality."""
+    plain = ArchivePrice(space=TEST_SPACE, slug="pro", price_id="price_1", amount=None, currency="cad")
+    counted = replace(plain, subscribers=3)
+    assert str(counted) == "- pro: price price_1 is archived (3 subscriptions stay on it)"
+    assert plain == counted

@@ -286,6 +286,14 @@ def test_an_org_that_pays_is_sent_to_the_portal() -> None:
     assert shop.start(plan="business").kind is SessionKind.CHECKOUT
 
 
+def test_nobody_buys_twice_while_webhooks_are_late() -> None:
+    """An org that has just paid is sent to the portal before any delivery arrived."""
+    shop = Shop()
+    shop.sim.pay(shop.start().id)
+    assert shop.rows() == []
+    assert shop.start().kind is SessionKind.PORTAL
+
+
 def test_an_org_that_never_bought_has_no_portal() -> None:
     """There is nothing to manage before the first checkout."""
     with pytest.raises(CheckoutRefusedError, match="nothing to manage"):

@@ -10,7 +10,7 @@ from typing import Final
 from kuploy_saas_kit.errors import CheckoutRefusedError, StripeRejectedError
 from kuploy_saas_kit.model.plan import INTERNAL_SLUG
 from kuploy_saas_kit.model.status import Operation
-from kuploy_saas_kit.model.subscription import OrgSubscription, StripeSpace
+from kuploy_saas_kit.model.subscription import StripeSpace
 from kuploy_saas_kit.stripe_provision import naming
 from kuploy_saas_kit.stripe_provision.ports import BillingStore, CheckoutLicense, PriceMapping, StripePort
 from kuploy_saas_kit.stripe_provision.stores import storage_errors
@@ -64,7 +64,7 @@ class Checkout:
         space = port.space()
         mapping = self._mapping(space, plan_slug)
         customer_id = self._customer(port, space, org_id)
-        if self._pays_already(space, org_id):
+        if self._pays_already(port, space, org_id, customer_id):
             return self._portal(port, customer_id, cancel_url)
         urls = {"success_url": success_url, "cancel_url": cancel_url}
         try:
@@ -98,10 +98,13 @@ class Checkout:
             )
         return mapping
 
-    def _pays_already(self, space: StripeSpace, org_id: str) -> bool:
+    def _pays_already(self, port: StripePort, space: StripeSpace, org_id: str, customer_id: str) -> bool:
+        """Whether a subscription goes on: by our rows, or by Stripe where a webhook is still on its way."""
         with storage_errors():
             rows = self._store.subscriptions_of(org_id)
-        return any(_goes_on(row) for row in rows if row.space == space)
+        if any(row.known_status in _GOES_ON for row in rows if row.space == space):
+            return True
+        return any(found.status in _GOES_ON for found in port.subscriptions(customer_id=customer_id))
 
     def _customer(self, port: StripePort, space: StripeSpace, org_id: str) -> str:
         """The org's one customer: of two that are made at once, the one that is kept first."""
@@ -139,7 +142,3 @@ class Checkout:
     def _portal(self, port: StripePort, customer_id: str, return_url: str) -> CheckoutSession:
         session = port.create_portal(customer_id, return_url)
         return CheckoutSession(id=session.id, url=session.url, kind=SessionKind.PORTAL)
-
-
-def _goes_on(row: OrgSubscription) -> bool:
-    return row.known_status in _GOES_ON
