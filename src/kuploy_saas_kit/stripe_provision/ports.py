@@ -115,18 +115,30 @@ class StripePort(Protocol):
     def catalog(self, namespace: str) -> RemoteCatalog:
         """All active prices whose product id or lookup key is of *namespace*, with their products."""
 
-    def product(self, product_id: str) -> RemoteProduct | None: ...
+    def product(self, product_id: str) -> RemoteProduct | None:
+        """The product, or None where there is none or it was deleted."""
+
     def products(self, product_ids: Sequence[str]) -> Sequence[RemoteProduct]:
         """Those of these products that there are, inactive ones too."""
 
-    def create_product(self, product_id: str, fields: Mapping[str, Any]) -> RemoteProduct: ...
-    def update_product(self, product_id: str, fields: Mapping[str, Any]) -> RemoteProduct: ...
+    def create_product(self, product_id: str, fields: Mapping[str, Any]) -> RemoteProduct:
+        """Make a product under this id; `StripeRejectedError` with code `resource_already_exists` if it is taken."""
+
+    def update_product(self, product_id: str, fields: Mapping[str, Any]) -> RemoteProduct:
+        """Write these fields of a product; metadata is merged."""
+
     def archived_prices(self, lookup_keys: Sequence[str]) -> Sequence[RemotePrice]:
         """The archived prices that hold these lookup keys."""
 
-    def create_price(self, fields: Mapping[str, Any]) -> RemotePrice: ...
-    def update_price(self, price_id: str, fields: Mapping[str, Any]) -> RemotePrice: ...
-    def subscription(self, subscription_id: str) -> RemoteSubscription | None: ...
+    def create_price(self, fields: Mapping[str, Any]) -> RemotePrice:
+        """Make a price; `StripeRejectedError` if its lookup key is held, also by an archived price."""
+
+    def update_price(self, price_id: str, fields: Mapping[str, Any]) -> RemotePrice:
+        """Write these fields of a price. Its amount, currency and interval never change."""
+
+    def subscription(self, subscription_id: str) -> RemoteSubscription | None:
+        """The subscription as it is now, or None where there is none."""
+
     def subscriptions(self, *, customer_id: str | None = None) -> Sequence[RemoteSubscription]:
         """All subscriptions of the account or of one customer, whatever their status."""
 
@@ -136,9 +148,14 @@ class StripePort(Protocol):
     def create_customer(self, org_id: str, fields: Mapping[str, Any]) -> str:
         """The id of a customer for the org; the same call within a day gives the same customer."""
 
-    def create_checkout(self, fields: Mapping[str, Any]) -> RemoteSession: ...
-    def create_portal(self, customer_id: str, return_url: str) -> RemoteSession: ...
-    def events(self, *, since: datetime, types: Sequence[str]) -> Sequence[RemoteEvent]: ...
+    def create_checkout(self, fields: Mapping[str, Any]) -> RemoteSession:
+        """Open a Checkout session."""
+
+    def create_portal(self, customer_id: str, return_url: str) -> RemoteSession:
+        """Open a session of the customer portal."""
+
+    def events(self, *, since: datetime, types: Sequence[str]) -> Sequence[RemoteEvent]:
+        """The events of these types since then; Stripe keeps 30 days."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
