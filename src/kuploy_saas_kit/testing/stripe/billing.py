@@ -39,11 +39,14 @@ def finalize(space: Space, invoice: Row) -> None:
         _settle(space, invoice)
 
 
-def attempt(space: Space, invoice: Row, outcome: Outcome, method: str | None = None) -> None:
-    """Try to collect an open invoice, with this outcome."""
+def attempt(
+    space: Space, invoice: Row, outcome: Outcome, method: str | None = None, *, again_at: int | None = None
+) -> None:
+    """Try to collect an open invoice, with this outcome; a failed attempt is repeated at *again_at*."""
     invoice["attempt_count"] += 1
     invoice["attempted"] = True
-    invoice["next_payment_attempt"] = None
+    invoice["next_payment_attempt"] = None if outcome is Outcome.PAID else again_at
+    space.touched = True
     intent = intent_of(space, invoice)
     intent["payment_method"] = method
     if outcome is Outcome.PAID:

@@ -22,8 +22,7 @@ def pay(space: Space, session: Row, card: str) -> None:
         if session["mode"] != "subscription":
             _pay_once(space, session, customer, method, outcome)
             return
-        subscription = _pending(space, session, customer)
-        subscription["default_payment_method"] = method
+        subscription = _pending(space, session, customer, method)
         invoice = space.table("invoice")[subscription["latest_invoice"]]
         if outcome is Outcome.ACTION and invoice["status"] == "open":
             billing.challenge(space, invoice, method)
@@ -60,7 +59,7 @@ def pay_later(space: Space, session: Row) -> None:
     _require(session, "mode", "subscription")
     with space.on(_clock_of(space, session)):
         customer = _customer(space, session)
-        subscription = _pending(space, session, customer)
+        subscription = _pending(space, session, customer, None)
         invoice = space.table("invoice")[subscription["latest_invoice"]]
         if invoice["status"] == "open":
             billing.process(space, invoice)
@@ -111,14 +110,17 @@ def _customer(space: Space, session: Row) -> str:
     return str(row["id"])
 
 
-def _pending(space: Space, session: Row, customer: str) -> Row:
+def _pending(space: Space, session: Row, customer: str, method: str | None) -> Row:
     held = space.table("subscription").get(session["_pending"])
     if held is not None and held["status"] == "incomplete":
+        with space.changing(held, machine.UPDATED):
+            held["default_payment_method"] = method
         return held
     given = session["_subscription_data"]
     end_behavior = given.get("trial_settings", {}).get("end_behavior", {})
     order = machine.Order(
         customer=customer,
+        method=method,
         items=[(line["price"], line["quantity"]) for line in session["line_items"] if _recurs(space, line)],
         metadata=given.get("metadata") or {},
         trial_end=_trial_end(space, given),

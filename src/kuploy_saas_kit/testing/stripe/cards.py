@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from kuploy_saas_kit.testing.stripe.call import Call
 from kuploy_saas_kit.testing.stripe.refusals import card_declined, no_such
 from kuploy_saas_kit.testing.stripe.space import Row, Space
 
@@ -113,8 +112,3 @@ def card_of(space: Space, subscription: Row) -> str | None:
         customer = space.table("customer").get(subscription["customer"], {})
         method = customer.get("invoice_settings", {}).get("default_payment_method")
     return space.cards.get(method)
-
-
-def retrieve(space: Space, call: Call) -> Row:
-    """`GET /v1/payment_methods/{payment_method}`."""
-    return space.find("payment_method", call.id, param="payment_method", status=404)

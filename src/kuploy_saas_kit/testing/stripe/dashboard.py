@@ -11,15 +11,22 @@ from kuploy_saas_kit.testing.stripe.space import Row, Space
 def fail_payment(space: Space, row: Row) -> None:
     """Let the card stop working and the next payment, which is taken now, fail."""
     _require(row, "active", "trialing", "past_due", "unpaid", "incomplete")
-    row["default_payment_method"] = new_method(space, BAD_CARD, row["customer"])["id"]
+    _make_card(space, row, BAD_CARD)
     invoice = _open_invoice(space, row) or _next_invoice(space, row)
     machine.collect(space, row, invoice, Outcome.DECLINED)
 
 
+def _make_card(space: Space, row: Row, card: str) -> None:
+    if row["default_payment_method"] is None:
+        with space.changing(row, machine.UPDATED):
+            row["default_payment_method"] = new_method(space, card, row["customer"])["id"]
+    space.cards[row["default_payment_method"]] = card
+
+
 def pay_invoice(space: Space, row: Row) -> None:
-    """Let the customer put in a good card and pay all that is open."""
+    """Let the card work again and pay all that is open."""
     _require(row, "active", "trialing", "past_due", "unpaid", "incomplete", "paused")
-    row["default_payment_method"] = new_method(space, GOOD_CARD, row["customer"])["id"]
+    _make_card(space, row, GOOD_CARD)
     found = billing.invoices_of(space, row, "draft", "open", "uncollectible")
     if not found:
         raise ValueError(f"{row['id']} has no invoice to pay")

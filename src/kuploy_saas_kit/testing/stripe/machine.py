@@ -14,6 +14,7 @@ UPDATED = "customer.subscription.updated"
 INCOMPLETE_FOR = 23 * 3600
 """How long the first payment may take, in seconds."""
 _ENDED = ("canceled", "incomplete_expired")
+_COLLECTED = ("active", "past_due")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,11 +166,12 @@ def collect(space: Space, subscription: Row, invoice: Row, outcome: Outcome | No
     card = card_of(space, subscription)
     if outcome is None:
         outcome = Outcome.DECLINED if card is None else outcome_of(card)
-    billing.attempt(space, invoice, outcome, subscription["default_payment_method"])
+    again_at = _next_attempt(space, subscription, invoice)
+    billing.attempt(space, invoice, outcome, subscription["default_payment_method"], again_at=again_at)
     if outcome is Outcome.PAID:
         recover(space, subscription)
-    else:
-        _fall_behind(space, subscription, invoice)
+    elif subscription["status"] in _COLLECTED:
+        _fall_behind(space, subscription, is_last=again_at is None)
 
 
 def bill(space: Space, subscription: Row, invoice: Row, outcome: Outcome | None = None) -> None:
@@ -191,17 +193,18 @@ def recover(space: Space, subscription: Row) -> None:
             subscription["status"] = "active"
 
 
-def _fall_behind(space: Space, subscription: Row, invoice: Row) -> None:
+def _next_attempt(space: Space, subscription: Row, invoice: Row) -> int | None:
+    retries, done = space.world.settings.retries, invoice["attempt_count"]
+    if subscription["status"] not in _COLLECTED or done >= len(retries):
+        return None
+    return space.now + int(retries[done].total_seconds())
+
+
+def _fall_behind(space: Space, subscription: Row, *, is_last: bool) -> None:
     if subscription["status"] == "active":
         with space.changing(subscription, UPDATED):
             subscription["status"] = "past_due"
-    if subscription["status"] != "past_due":
-        return
-    retries, done = space.world.settings.retries, invoice["attempt_count"]
-    if done <= len(retries):
-        invoice["next_payment_attempt"] = space.now + int(retries[done - 1].total_seconds())
-        space.touched = True
-    else:
+    if is_last:
         give_up(space, subscription)
 
 

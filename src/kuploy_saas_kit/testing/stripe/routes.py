@@ -9,13 +9,13 @@ from typing import cast
 
 from kuploy_saas_kit.testing.stripe import (
     account,
-    cards,
     checkout,
     clocks,
     customers,
     endpoints,
     events,
     invoices,
+    payment_methods,
     portal,
     prices,
     products,
@@ -32,6 +32,8 @@ VERBS = {
     "update": ("POST", "/{}", "Update"),
     "delete": ("DELETE", "/{}", "Delete"),
     "cancel": ("DELETE", "/{}", "Cancel"),
+    "attach": ("POST", "/{}/attach", "Attach"),
+    "detach": ("POST", "/{}/detach", "Detach"),
     "advance": ("POST", "/{}/advance", "Advance"),
     "expire": ("POST", "/{}/expire", "Expire"),
     "finalize": ("POST", "/{}/finalize", "FinalizeInvoice"),
@@ -92,7 +94,18 @@ RESOURCES = (
             "delete": customers.delete,
         },
     ),
-    Resource("/v1/payment_methods", "payment_method", "PaymentMethod", "payment_methods", {"retrieve": cards.retrieve}),
+    Resource(
+        "/v1/payment_methods",
+        "payment_method",
+        "PaymentMethod",
+        "payment_methods",
+        {
+            "list": payment_methods.list_,
+            "retrieve": payment_methods.retrieve,
+            "attach": payment_methods.attach,
+            "detach": payment_methods.detach,
+        },
+    ),
     Resource(
         "/v1/checkout/sessions",
         "checkout.session",
