@@ -7,16 +7,12 @@ So a crash between two steps, a lost event or swapped keys are mended by the nex
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
-from enum import StrEnum
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from kuploy_saas_kit._clock import Clock, SystemClock
 from kuploy_saas_kit.errors import (
@@ -28,37 +24,28 @@ from kuploy_saas_kit.errors import (
     PlanVersionConflictError,
     storage_errors,
 )
+from kuploy_saas_kit.kit.config import CatalogAuthority, KeysSource, KitConfig, keys_from_env
+from kuploy_saas_kit.kit.reports import Carried, PlanSave, RunReport
+from kuploy_saas_kit.kit.usage import CountedUsage
 from kuploy_saas_kit.license.client import LicenseClient
 from kuploy_saas_kit.license.config import LicenseConfig
-from kuploy_saas_kit.license.exchange import SyncResult
-from kuploy_saas_kit.license.ports import MeterReport, UsageReport
 from kuploy_saas_kit.license.refresher import Refresher
 from kuploy_saas_kit.license.snapshot import LicenseSnapshot
 from kuploy_saas_kit.model.plan import Plan, PlanCatalog
-from kuploy_saas_kit.model.product import LimitKind, ProductSchema
 from kuploy_saas_kit.model.status import LicenseStatus, Operation
 from kuploy_saas_kit.plans.aio import AsyncGate
 from kuploy_saas_kit.plans.ceiling import CeilingViolation, ceiling_violations, require_within_ceiling
 from kuploy_saas_kit.plans.gate import Gate
-from kuploy_saas_kit.plans.metering import license_period
 from kuploy_saas_kit.plans.policy import GatePolicy
 from kuploy_saas_kit.plans.ports import (
-    INSTANCE,
-    ChangeFeed,
     CountingStore,
     Everyone,
-    LicenseView,
-    PlansReplaced,
-    PlanStore,
-    StandingStore,
 )
 
 if TYPE_CHECKING:
     from kuploy_saas_kit.stripe_provision import (
         Checkout,
-        ProvisionReport,
         StripeGateway,
-        StripeKeys,
         StripeProvisioner,
         StripeWebhooks,
     )
@@ -68,75 +55,6 @@ _log = logging.getLogger("kuploy_saas_kit.kit")
 _POLL: Final = timedelta(seconds=1)
 _COMPARE: Final = timedelta(seconds=60)
 _DRIFT_CHECK: Final = timedelta(hours=6)
-
-KeysSource: TypeAlias = "Callable[[], StripeKeys | None]"
-"""Asked at each run and each delivery, so that keys saved or swapped in an admin page need no restart."""
-
-
-class CatalogAuthority(StrEnum):
-    """Who owns the plans."""
-
-    HUB = "hub"
-    """Plans are edited at the hub and come with each sync."""
-    LOCAL = "local"
-    """The operator edits plans on the instance; what the hub may send is not applied."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KitConfig:
-    """What a `SaasKit` needs to know beside its stores.
-
-    *policy* defaults to the license's product schema. *namespace* tells this instance's objects at Stripe from those
-    of another in the same account (default: made from the instance's id). *stripe_base_url* points to a simulator.
-    """
-
-    license: LicenseConfig
-    policy: GatePolicy | None = None
-    catalog_authority: CatalogAuthority = CatalogAuthority.HUB
-    namespace: str | None = None
-    stripe_base_url: str | None = None
-
-
-class KitStore(PlanStore, StandingStore, CountingStore, ChangeFeed, Protocol):
-    """What a kit's main store implements; `MemoryStore` and `SqlStore` do, with the license and billing ports too."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunReport:
-    """What one run did. *plans* is None where the catalog was applied already, *provision* where Stripe was not due.
-
-    *problems* are what hindered it, in words; the next run tries again.
-    """
-
-    sync: SyncResult
-    plans: PlansReplaced | None = None
-    provision: ProvisionReport | None = None
-    problems: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        raise TypeError("use .problems")
-
-
-@dataclass(frozen=True, slots=True)
-class PlanSave:
-    """A plan that was saved as *version*. *clamped* are its limits above the license: they count as the license's."""
-
-    version: int
-    clamped: tuple[CeilingViolation, ...] = ()
-    provision: ProvisionReport | None = None
-    problems: tuple[str, ...] = ()
-
-    def __bool__(self) -> bool:
-        raise TypeError("use .version")
-
-
-@dataclass(slots=True)
-class _Carried:
-    """What a run carried out."""
-
-    plans: PlansReplaced | None = None
-    provision: ProvisionReport | None = None
-    problems: list[str] = field(default_factory=list)
 
 
 class SaasKit:
@@ -164,7 +82,7 @@ class SaasKit:
         self._keys = stripe
         self._clock = clock or SystemClock()
         policy = self.config.policy or GatePolicy(schema=self.config.license.product_schema)
-        source = _CountedUsage(self._usage, policy.schema, self._clock)
+        source = CountedUsage(self._usage, policy.schema, self._clock)
         self.license = LicenseClient(self.config.license, self._license_store, usage=source, clock=clock)
         source.license = self.license
         self.gate = Gate(
@@ -347,8 +265,8 @@ class SaasKit:
         with storage_errors("sweep reservations"):
             self._usage.sweep_holdings()
 
-    def _carry_out(self, *, force: bool) -> _Carried:
-        done = _Carried()
+    def _carry_out(self, *, force: bool) -> Carried:
+        done = Carried()
         for step in (self._apply_catalog, self._provision):
             try:
                 step(done, force)
@@ -356,20 +274,20 @@ class SaasKit:
                 done.problems.append(str(error))
         return done
 
-    def _apply_catalog(self, done: _Carried, force: bool) -> None:  # noqa: FBT001 - a step of `_carry_out`
+    def _apply_catalog(self, done: Carried, force: bool) -> None:  # noqa: FBT001 - a step of `_carry_out`
         snapshot = self.license.snapshot()
         if snapshot.catalog is not None and self.config.catalog_authority is CatalogAuthority.HUB:
             self._replace_plans(done, snapshot.catalog, snapshot.catalog_revision or 0)
         self.gate.publish_plans(self._stored_catalog())
 
-    def _replace_plans(self, done: _Carried, catalog: PlanCatalog, revision: int) -> None:
+    def _replace_plans(self, done: Carried, catalog: PlanCatalog, revision: int) -> None:
         with storage_errors("store the plans"):
             stored = self._store.load_plans()
             if stored.catalog is not None and stored.revision is not None and stored.revision >= revision:
                 return
             done.plans = self._store.replace_plans(catalog, revision=revision)
 
-    def _provision(self, done: _Carried, force: bool) -> None:  # noqa: FBT001 - a step of `_carry_out`
+    def _provision(self, done: Carried, force: bool) -> None:  # noqa: FBT001 - a step of `_carry_out`
         if self._keys is None or self._keys() is None or not self.license.snapshot().permits(Operation.PROVISION):
             return
         with storage_errors("load the plans"):
@@ -439,46 +357,6 @@ class _Awake:
     def snapshot(self) -> LicenseSnapshot:
         self._kit.wake()
         return self._kit.license.snapshot()
-
-
-class _CountedUsage:
-    """Reports to the hub what the gate has counted."""
-
-    license: LicenseView | None = None
-
-    def __init__(self, usage: CountingStore, schema: ProductSchema, clock: Clock) -> None:
-        self._usage = usage
-        self._schema = schema
-        self._clock = clock
-
-    def usage_report(self) -> UsageReport:
-        counted = self._usage.usage_of(INSTANCE)
-        known = {key: used for key, used in counted.items() if key in self._schema.limits}
-        return UsageReport(known, [self._meter(key) for key in self._meters()])
-
-    def _meters(self) -> list[str]:
-        return [key for key, spec in self._schema.limits.items() if spec.kind is LimitKind.METER]
-
-    def _meter(self, key: str) -> MeterReport:
-        named = None if self.license is None else self.license.snapshot().meter_period(key)
-        start, _ = license_period(named, self._clock.now())
-        return MeterReport(key, start, self._usage.meter_total(INSTANCE, key, start))
-
-
-def keys_from_env(environ: Mapping[str, str] | None = None) -> StripeKeys | None:
-    """The keys in `STRIPE_SECRET_KEY`, `STRIPE_PUBLISHABLE_KEY` and `STRIPE_WEBHOOK_SECRET` (several with commas)."""
-    found = os.environ if environ is None else environ
-    secret = found.get("STRIPE_SECRET_KEY", "").strip()
-    if not secret:
-        return None
-    from kuploy_saas_kit.stripe_provision import StripeKeys  # noqa: PLC0415 - hosts without Stripe lack it
-
-    signing = (part.strip() for part in found.get("STRIPE_WEBHOOK_SECRET", "").split(","))
-    return StripeKeys(
-        secret=secret,
-        publishable=found.get("STRIPE_PUBLISHABLE_KEY", "").strip() or None,
-        webhook_secrets=tuple(part for part in signing if part),
-    )
 
 
 _WIRING: Final = ("license_store", "usage_store", "stripe", "clock")
