@@ -182,6 +182,15 @@ def test_a_dead_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.code == "transport.connect"
 
 
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY", "http_proxy"])
+def test_plain_http_goes_through_no_proxy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub on this machine is reached directly, so that no proxy sees the key in the clear."""
+    with FaultServer(says(response(b"proxy"))) as proxy, FaultServer(says(response(b"hub"))) as server:
+        monkeypatch.setenv(name, proxy.url)
+        assert ask(server.url).body == b"hub"
+    assert proxy.requests == 0
+
+
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
 def test_redirects_are_not_followed(status: str) -> None:
     """The license key is never carried to where a redirect points (F18)."""

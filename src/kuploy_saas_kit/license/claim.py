@@ -14,7 +14,7 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Annotated, Final, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from kuploy_saas_kit.errors import ConfigurationError, PayloadRejectedError
@@ -194,11 +194,6 @@ def _approved(claim: ClaimRecord, answer: _Polled) -> Polled:
         return failed_poll(claim, Refusal("payload.schema"))
     kept = replace(claim, license_key=license_key, tenant_name=answer.tenant_name or "")
     return Polled(kept, state_of(kept))
-
-
-def secret_key(claim: ClaimRecord) -> SecretStr | None:
-    """The license key that the claim brought, masked."""
-    return None if claim.license_key is None else SecretStr(claim.license_key)
 
 
 _A = TypeVar("_A", bound=_Answer)

@@ -246,6 +246,8 @@ class LicenseClient:
                 self._save(self._keeper.unsaved(self.snapshot().at))
         except StorageError as error:
             self._events.store_failed(error)
+        else:
+            self._events.store_works()
 
     def _identify(self) -> None:
         if self._config.key is not None and self._instance_id is not None:

@@ -38,6 +38,7 @@ class Events:
 
     def __init__(self) -> None:
         self._observers: list[Observer] = []
+        self._complaint: str | None = None
 
     def add(self, observer: Observer) -> None:
         """Tell *observer* of every event from now on."""
@@ -65,9 +66,16 @@ class Events:
         self._tell(LicenseEvent("cache.refused", {"code": error.code}))
 
     def store_failed(self, error: StorageError) -> None:
-        """The store could not be read or written."""
+        """The store could not be read or written. It is asked each second, and complained of once."""
+        if str(error) == self._complaint:
+            return
+        self._complaint = str(error)
         _LOG.warning("%s; the license is served from memory", error)
         self._tell(LicenseEvent("store.failed"))
+
+    def store_works(self) -> None:
+        """The store answered."""
+        self._complaint = None
 
     def _alarm(self, code: str, failures: int) -> None:
         if code == "replay.equivocation":

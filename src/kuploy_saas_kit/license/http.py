@@ -126,6 +126,8 @@ def _new_client() -> httpx.Client:
     return httpx.Client(
         follow_redirects=False,
         timeout=httpx.Timeout(_READ_TIMEOUT, connect=_CONNECT_TIMEOUT),
+        # Plain http is for this machine alone: through a proxy the license key would leave it in the clear.
+        mounts={"http://": None},
         # One request a minute: a kept connection would be cold by then, and shared with children of a fork.
         limits=httpx.Limits(max_keepalive_connections=0),
     )
