@@ -32,8 +32,9 @@ from kuploy_saas_kit.stripe_provision import StripeProvisioner
 from kuploy_saas_kit.stripe_provision.ports import MadePrice, PriceMapping
 from kuploy_saas_kit.testing.stripe.faults import FaultKind
 
-# Every interleaving takes minutes; the suite draws some of them.
+# Two replicas have some 48,620 interleavings, which take half an hour: the suite draws some of them.
 EXHAUSTIVE = bool(os.environ.get("EXHAUSTIVE"))
+INTERLEAVINGS = int(os.environ.get("INTERLEAVINGS", "40"))
 
 plans = st.builds(
     Plan,
@@ -251,20 +252,20 @@ DIFFERENT = (catalog(pro(2500)), catalog(pro(3000)))
 
 
 @given(st.lists(st.integers(0, 1), min_size=16, max_size=24))
-@settings(max_examples=40)
+@settings(max_examples=INTERLEAVINGS)
 def test_two_replicas_with_one_catalog_make_one_price(picks: list[int]) -> None:
     """In any interleaving both sell one and the same new price, and never an archived one (I2, I6)."""
     _two_replicas(picks, SAME, (None, None))
 
 
 @given(st.lists(st.integers(0, 1), min_size=16, max_size=24))
-@settings(max_examples=40)
+@settings(max_examples=INTERLEAVINGS)
 def test_two_replicas_with_two_catalogs_end_with_the_newer(picks: list[int]) -> None:
     """A rolling deployment: the next run of the newer revision makes everything right."""
     _two_replicas(picks, DIFFERENT, (2, 3))
 
 
-@pytest.mark.skipif(not EXHAUSTIVE, reason="set EXHAUSTIVE=1: takes minutes")
+@pytest.mark.skipif(not EXHAUSTIVE, reason="set EXHAUSTIVE=1: takes half an hour")
 @pytest.mark.parametrize(("wanted", "revisions"), [(SAME, (None, None)), (DIFFERENT, (2, 3))])
 def test_every_interleaving_of_two_replicas(
     wanted: tuple[PlanCatalog, PlanCatalog], revisions: tuple[Any, Any]
