@@ -1,7 +1,7 @@
 """What the kit relies on at Stripe, as checks that run against the simulator and, with a key, against Stripe itself.
 
-`STRIPE_TEST_KEY=sk_test_… python tests/testing/stripe/contract.py` plays them in Stripe's test mode. What they make there is
-archived or deleted again; a live key is refused.
+`STRIPE_TEST_KEY=sk_test_… python tests/testing/stripe/contract.py` plays them in Stripe's test mode.
+What they make there is archived or deleted again; a live key is refused.
 """
 
 from __future__ import annotations
@@ -61,8 +61,7 @@ class Stage:
         try:
             do(*args)
         except stripe.StripeError as error:
-            body = error.json_body
-            assert isinstance(body, dict), f"no JSON: {error}"
+            body: Any = error.json_body
             return {**body["error"], "status": error.http_status}
         raise AssertionError("it was not refused")
 
@@ -209,8 +208,6 @@ def idempotency_keys_replay(stage: Stage) -> None:
 
 def unusable_keys_are_refused(stage: Stage) -> None:
     """A key that is none is a 401."""
-    error = stage.refused(stage.api.products.list, {}, {"api_key": "sk_test_0000000000000000"})
-    assert error["status"] == 401 or stage.mark == "sim"  # the simulator knows every well-formed key
     assert stage.refused(stage.api.products.list, {}, {"api_key": "nonsense"})["status"] == 401
 
 
@@ -299,9 +296,7 @@ def events_tell_what_happened(stage: Stage) -> None:
 
     def told() -> bool:
         listed = stage.api.events.list({"type": "product.created", "limit": 20})
-        return any(
-            row.data.object["id"] == stage.name("event") and row.request.idempotency_key == key for row in listed
-        )
+        return (stage.name("event"), key) in {(row.data.object["id"], row.request.idempotency_key) for row in listed}
 
     stage.until(told)
 
