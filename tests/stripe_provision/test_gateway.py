@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 import stripe
-from tests.stripe_provision.world import LIVE_KEY, NO_WAIT, World, catalog, pro
+from tests.stripe_provision.world import LIVE_KEY, NO_WAIT, TEST_KEY, World, catalog, pro
 
 from kuploy_saas_kit import stripe_provision
 from kuploy_saas_kit._retry import RetryBudget, call_with_retries
+from kuploy_saas_kit.adapters.memory import MemoryStore
 from kuploy_saas_kit.errors import BillingError, StripeRejectedError, StripeUnavailableError
-from kuploy_saas_kit.stripe_provision import StripeGateway, StripePort
+from kuploy_saas_kit.stripe_provision import StripeGateway, StripePort, StripeProvisioner
 from kuploy_saas_kit.stripe_provision.gateway import API_VERSION
+from kuploy_saas_kit.testing.stripe import StripeSimulator
 
 
 def test_the_gateway_is_the_port() -> None:
@@ -128,6 +130,34 @@ def test_a_notice_is_logged_and_no_warning(caplog: pytest.LogCaptureFixture) -> 
         world.gateway.space()
     assert "sk_…" in caplog.text
     assert "abcdef" not in caplog.text
+
+
+def test_another_api_version_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """An answer in another version than the pinned one is worth a warning."""
+    world = World()
+    world.gateway.space()
+    assert "API version" not in caplog.text
+    world.wire.headers = {"Stripe-Version": "2020-08-27"}
+    world.gateway.product("kuploy_pro")
+    assert "API version 2020-08-27" in caplog.text
+
+
+def test_a_customer_that_is_gone_has_no_subscriptions() -> None:
+    """A deleted customer is no error; a listing that is refused for another reason is."""
+    world = World()
+    assert list(world.gateway.subscriptions(customer_id="cus_gone")) == []
+    world.sim.fault("403", match="GET /v1/subscriptions")
+    with pytest.raises(StripeRejectedError):
+        world.gateway.subscriptions(customer_id="cus_gone")
+
+
+def test_over_a_real_connection() -> None:
+    """With the package's own HTTP client and a base URL, a catalog is provisioned over loopback."""
+    sim = StripeSimulator()
+    with sim.serve() as url:
+        gateway = StripeGateway.from_key(TEST_KEY, base_url=url)
+        assert StripeProvisioner(gateway, MemoryStore()).provision(catalog(pro())).is_complete
+    assert len(sim.writes) == 3
 
 
 def test_retries_of_one_write_share_a_key_and_writes_do_not() -> None:

@@ -286,6 +286,22 @@ def test_an_org_that_pays_is_sent_to_the_portal() -> None:
     assert shop.start(plan="business").kind is SessionKind.CHECKOUT
 
 
+def test_a_customer_deleted_by_hand_is_no_dead_end() -> None:
+    """An org whose customer somebody deleted at Stripe buys as another one, and manages that."""
+    shop = Shop()
+    shop.sell()
+    shop.stripe().v1.customers.delete(shop.row().customer_id)
+    shop.sim.deliver()
+    assert shop.row().is_terminal
+    session = shop.start()
+    assert session.kind is SessionKind.CHECKOUT
+    shop.sim.pay(session.id)
+    shop.sim.deliver()
+    assert [row.access for row in shop.rows()] == [Access.NONE, Access.GRANTED]
+    assert shop.start().kind is SessionKind.PORTAL
+    assert shop.checkout.portal("acme", return_url="https://shop.test/").kind is SessionKind.PORTAL
+
+
 def test_nobody_buys_twice_while_webhooks_are_late() -> None:
     """An org that has just paid is sent to the portal before any delivery arrived."""
     shop = Shop()

@@ -16,6 +16,7 @@ from kuploy_saas_kit.stripe_provision.ports import BillingStore, CheckoutLicense
 from kuploy_saas_kit.stripe_provision.stores import storage_errors
 
 _GOES_ON: Final = frozenset({"trialing", "active", "past_due", "unpaid", "paused"})
+_MISSING: Final = "resource_missing"
 
 
 class SessionKind(StrEnum):
@@ -64,23 +65,25 @@ class Checkout:
         space = port.space()
         mapping = self._mapping(space, plan_slug)
         customer_id = self._customer(port, space, org_id)
-        if self._pays_already(port, space, org_id, customer_id):
-            return self._portal(port, customer_id, cancel_url)
+        if (payer := self._paying_customer(port, space, org_id, customer_id)) is not None:
+            return self._portal(port, payer, cancel_url)
         urls = {"success_url": success_url, "cancel_url": cancel_url}
         try:
-            return self._open(port, org_id, customer_id, mapping, urls)
+            return self._open(port, org_id, mapping, {"customer": customer_id, **urls})
         except StripeRejectedError as error:
-            current = self._moved(space, mapping, error)
-        return self._open(port, org_id, customer_id, current, urls)
+            current, customer = self._second_try(space, mapping, customer_id, error)
+        return self._open(port, org_id, current, {**customer, **urls})
 
     def portal(self, org_id: str, *, return_url: str) -> CheckoutSession:
         """A session in which *org_id* changes, pays or cancels what it has. Permitted whatever the license says."""
         port = self._gateway.pinned()
+        space = port.space()
         with storage_errors():
-            customer_id = self._store.customer_of(port.space(), org_id)
-        if customer_id is None:
+            customer_id = self._store.customer_of(space, org_id)
+        payer = self._customer_of_rows(space, org_id) or customer_id
+        if payer is None:
             raise CheckoutRefusedError(f"org {org_id!r} has never begun a checkout: there is nothing to manage")
-        return self._portal(port, customer_id, return_url)
+        return self._portal(port, payer, return_url)
 
     def _require_permission(self, plan_slug: str) -> None:
         if plan_slug == INTERNAL_SLUG:
@@ -98,13 +101,19 @@ class Checkout:
             )
         return mapping
 
-    def _pays_already(self, port: StripePort, space: StripeSpace, org_id: str, customer_id: str) -> bool:
-        """Whether a subscription goes on: by our rows, or by Stripe where a webhook is still on its way."""
+    def _paying_customer(self, port: StripePort, space: StripeSpace, org_id: str, customer_id: str) -> str | None:
+        """The customer whose subscription goes on: by our rows, or by Stripe where a webhook is still on its way."""
+        by_rows = self._customer_of_rows(space, org_id)
+        if by_rows is not None:
+            return by_rows
+        goes_on = any(found.status in _GOES_ON for found in port.subscriptions(customer_id=customer_id))
+        return customer_id if goes_on else None
+
+    def _customer_of_rows(self, space: StripeSpace, org_id: str) -> str | None:
         with storage_errors():
             rows = self._store.subscriptions_of(org_id)
-        if any(row.known_status in _GOES_ON for row in rows if row.space == space):
-            return True
-        return any(found.status in _GOES_ON for found in port.subscriptions(customer_id=customer_id))
+        payers = [row.customer_id for row in rows if row.space == space and row.known_status in _GOES_ON]
+        return payers[-1] if payers else None
 
     def _customer(self, port: StripePort, space: StripeSpace, org_id: str) -> str:
         """The org's one customer: of two that are made at once, the one that is kept first."""
@@ -116,25 +125,27 @@ class Checkout:
         with storage_errors():
             return self._store.keep_customer(space, org_id, made)
 
-    def _moved(self, space: StripeSpace, mapping: PriceMapping, error: StripeRejectedError) -> PriceMapping:
-        """The plan's price now, if it changed since it was read; otherwise *error* stands."""
+    def _second_try(
+        self, space: StripeSpace, mapping: PriceMapping, customer_id: str, error: StripeRejectedError
+    ) -> tuple[PriceMapping, dict[str, str]]:
+        """What to try once more after a refusal, if something changed since it was read; otherwise *error* stands."""
         current = self._mapping(space, mapping.slug)
-        if error.status != HTTPStatus.BAD_REQUEST or current.price_id == mapping.price_id:
-            raise error
-        return current
+        if current.price_id != mapping.price_id and error.status == HTTPStatus.BAD_REQUEST:
+            return current, {"customer": customer_id}
+        if error.code == _MISSING:
+            # Somebody deleted the customer at Stripe. Without one Stripe makes a new one; the metadata names the org.
+            return current, {}
+        raise error
 
-    def _open(
-        self, port: StripePort, org_id: str, customer_id: str, mapping: PriceMapping, urls: dict[str, str]
-    ) -> CheckoutSession:
+    def _open(self, port: StripePort, org_id: str, mapping: PriceMapping, how: dict[str, str]) -> CheckoutSession:
         marks = naming.org_metadata(self._namespace, org_id)
         fields = {
             "mode": "subscription",
-            "customer": customer_id,
             "client_reference_id": org_id,
             "line_items": [{"price": mapping.price_id, "quantity": 1}],
             "metadata": marks,
             "subscription_data": {"metadata": marks},
-            **urls,
+            **how,
         }
         session = port.create_checkout(fields)
         return CheckoutSession(id=session.id, url=session.url, kind=SessionKind.CHECKOUT)

@@ -166,7 +166,13 @@ class StripeGateway:
 
     def subscriptions(self, *, customer_id: str | None = None) -> Sequence[RemoteSubscription]:
         of_customer = {} if customer_id is None else {"customer": customer_id}
-        return [self._subscription(answer) for answer in self._list("subscriptions", {"status": "all", **of_customer})]
+        try:
+            listed = self._list("subscriptions", {"status": "all", **of_customer})
+        except StripeRejectedError as error:
+            if customer_id is None or error.code != "resource_missing":
+                raise
+            return []  # a customer that was deleted has none
+        return [self._subscription(answer) for answer in listed]
 
     def count_subscriptions(self, price_id: str) -> int:
         return sum(1 for _ in self._list("subscriptions", {"price": price_id}))
@@ -300,6 +306,9 @@ class _NoticeToLog(stripe.HTTPClient):
         notice = lowered.pop("stripe-notice", None)
         if notice is not None:
             _log.warning("notice from Stripe: %s", _harmless_text(str(notice)))
+        served = lowered.get("stripe-version", API_VERSION)
+        if served != API_VERSION:
+            _log.warning("Stripe answered in API version %s, not %s", served, API_VERSION)
         return body, status, lowered
 
 
