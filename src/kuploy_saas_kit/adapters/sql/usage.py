@@ -55,6 +55,12 @@ class UsageVerbs(CounterVerbs):
     def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
         ordered = checked_claims(claims)
         wish = _Wish(ordered, (claims[0].scope, key) if key is not None else None, ttl)
+        alone = self._at_once() if key is None else None
+        if alone is not None:
+            with alone as connection:
+                taken = self._add(connection, wish)
+            if taken is not None:
+                return taken
         for attempt in range(_ATTEMPTS):
             try:
                 with self._writing() as connection:
@@ -73,13 +79,21 @@ class UsageVerbs(CounterVerbs):
             same = amounts_from_json(held.amounts) == amounts_of(wish.claims)
             outcome = TakeOutcome.HELD if same else TakeOutcome.CONFLICT
             return Taken(outcome, self._values(connection, wish.counters))
-        rows = connection.execute(take_statement(self._tables.usage, len(wish.claims)), take_parameters(wish.claims))
-        used = {(scope, limit): value for scope, limit, value in rows}
-        if used:
-            return Taken(TakeOutcome.TAKEN, {counter: used[counter] for counter in wish.counters})
+        taken = self._add(connection, wish)
+        if taken is not None:
+            return taken
         if wish.place is not None:
             self._delete_holdings(connection, [wish.place])
         return self._why_not(connection, wish, swept=swept)
+
+    def _add(self, connection: Connection, wish: _Wish) -> Taken | None:
+        """Take all claims, or none and return None."""
+        statement = take_statement(self._tables.usage, len(wish.claims))
+        rows = connection.execute(statement, take_parameters(wish.claims)).all()
+        if not rows:
+            return None
+        used = {(scope, limit): value for scope, limit, value in rows}
+        return Taken(TakeOutcome.TAKEN, {counter: used[counter] for counter in wish.counters})
 
     def _why_not(self, connection: Connection, wish: _Wish, *, swept: bool) -> Taken:
         used = self._values(connection, wish.counters)
