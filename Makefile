@@ -18,6 +18,8 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3.14 pyth
 
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt
 PYTEST := $(BIN)/python -m pytest
+# Two workers, as most machines have two cores to spare. `make test PYTEST_ARGS='-k gate'` runs a selection in one process.
+PYTEST_ARGS ?= --numprocesses 2 --dist worksteal
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -71,9 +73,7 @@ coverage: $(VENV)/.installed-test ## branch coverage: all of the kit 95 %, the p
 
 .PHONY: bench
 bench: $(VENV)/.installed-test ## run the benchmarks
-	@for script in benchmarks/bench_*.py; do \
-		[ -e "$$script" ] || { echo "no benchmarks/bench_*.py yet"; break; }; \
-		echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
 .PHONY: docs
 docs: $(VENV)/.installed-dev ## build the documentation into site/
