@@ -123,6 +123,7 @@ class LicenseClient:
         """Call *callback* at every publication, before `sync` returns and before any listener.
 
         Publications are: the stored license loaded, a sync accepted, another process's license adopted, another key.
+        It is called while the client works, so it should be quick and wait for nobody; what it raises is logged.
         """
         self._publish_hooks.append(callback)
 
