@@ -416,16 +416,12 @@ async def test_using_counts_elsewhere(world: World) -> None:
 
 async def test_store_failures_are_storage_errors(world: World) -> None:
     """Whatever a store raises reaches the caller as `StorageError` with its cause, and nothing is granted."""
-
-    def broken(*_: object, **__: object) -> None:
-        raise OSError("disk on fire")
-
     world.subscribe("acme")
-    world.store.take = broken  # type: ignore[method-assign,assignment]
+    world.store.take = _broken  # type: ignore[method-assign,assignment]
     with pytest.raises(StorageError, match="take the limit: OSError") as caught:
         await world.gate.acquire("acme", "maxProjects")
     assert isinstance(caught.value.__cause__, OSError)
-    world.store.standing = broken  # type: ignore[method-assign,assignment]
+    world.store.standing = _broken  # type: ignore[method-assign,assignment]
     with pytest.raises(StorageError):
         await world.gate.check_feature("acme", "aiAssistant")
 
@@ -474,3 +470,31 @@ async def _in_block(reservation: object, *, fail: bool) -> None:
 def _fail_if(fail: bool) -> None:  # noqa: FBT001 - a switch of one helper
     if fail:
         raise RuntimeError("boom")
+
+
+async def test_what_cannot_be_announced_is_still_taken(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """A store that fails after the take costs the announcement and nothing else."""
+    world.subscribe("acme")
+    world.store.announce_once = _broken  # type: ignore[method-assign,assignment]
+    assert (await world.gate.acquire("acme", "maxProjects", 5)).granted
+    assert world.store.usage_of("acme")["maxProjects"] == 5
+    assert "was not announced" in caplog.text
+
+
+async def test_a_store_that_never_seeds_is_an_error(world: World) -> None:
+    """An adapter that forgets first values raises instead of asking for ever."""
+    world.subscribe("acme")
+    world.store.seed_usage = lambda *_: None  # type: ignore[method-assign]
+    with pytest.raises(StorageError, match="seed_usage"):
+        await world.gate.acquire("acme", "maxProjects")
+
+
+async def test_an_unknown_key_reads_no_store(world: World) -> None:
+    """Asking for a key that the product lacks costs no read."""
+    world.store.standing = _broken  # type: ignore[method-assign,assignment]
+    for verb in ("check_feature", "explain"):
+        assert (await getattr(world.gate, verb)("acme", "nope")).reason is Reason.UNKNOWN_KEY
+
+
+def _broken(*_: object, **__: object) -> None:
+    raise OSError("disk on fire")

@@ -245,7 +245,8 @@ class AsyncGate(GateCore):
     # The shell
 
     async def _feature_decision(self, org_id: str, feature: str, operation: Operation) -> Decision:
-        self._schema.check_may_gate(feature)
+        if not self._has_feature(feature):
+            return self._unknown(feature)
         generation = self._answers.generation
         standing = await self._standing(org_id)
         if self._answers.catalog is not None and org_id not in self._kept:
@@ -253,7 +254,8 @@ class AsyncGate(GateCore):
         return self._feature(feature, operation, standing)
 
     async def _fresh_feature(self, org_id: str, feature: str) -> Decision:
-        self._schema.check_may_gate(feature)
+        if not self._has_feature(feature):
+            return self._unknown(feature)
         return self._feature(feature, Operation.USE, await self._standing(org_id))
 
     async def _standing(self, org_id: str) -> Standing:
@@ -276,11 +278,11 @@ class AsyncGate(GateCore):
     async def _taken(self, take: Take, key: str | None, ttl: timedelta | None) -> Taken:
         with storage_errors("take the limit"):
             taken = await self._usage.take(take.claims, key=key, ttl=ttl)
-            while taken.outcome is TakeOutcome.UNSEEDED:
+            if taken.outcome is TakeOutcome.UNSEEDED:
                 for counter in taken.unseeded:
                     await self._usage.seed_usage(counter, self._first_value(counter))
                 taken = await self._usage.take(take.claims, key=key, ttl=ttl)
-            return taken
+            return self._seeded(taken)
 
     async def _settled(self, scope: str, key: str) -> HoldingState:
         with storage_errors("commit the reservation"):
@@ -333,10 +335,9 @@ class AsyncGate(GateCore):
 
     async def _tell_once(self, crossings: list[Crossing]) -> None:
         for crossing in crossings:
-            with storage_errors("announce a crossing"):
-                is_first = (await self._usage.announce_once(crossing.name)).is_first
-            if is_first:
-                self._tell(crossing)
+            with self._only_logged(crossing):
+                if (await self._usage.announce_once(crossing.name)).is_first:
+                    self._tell(crossing)
 
 
 class AsyncReservation:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
 from kuploy_saas_kit._clock import Clock, SystemClock
-from kuploy_saas_kit.errors import InvalidValueError, KeyConflictError, UnknownPlanError
+from kuploy_saas_kit.errors import (
+    InvalidValueError,
+    KeyConflictError,
+    KitError,
+    StorageError,
+    UnknownPlanError,
+    storage_errors,
+)
 from kuploy_saas_kit.model.entitlements import Entitlements
 from kuploy_saas_kit.model.plan import INTERNAL, Plan, PlanCatalog
 from kuploy_saas_kit.model.product import LimitKind, LimitSpec
@@ -25,7 +33,7 @@ from kuploy_saas_kit.plans.allowance import (
     first_without_room,
 )
 from kuploy_saas_kit.plans.answers import Answers
-from kuploy_saas_kit.plans.decision import Decision, Reason
+from kuploy_saas_kit.plans.decision import Decision
 from kuploy_saas_kit.plans.explain import explained, feature_rows, limit_rows
 from kuploy_saas_kit.plans.metering import Crossing
 from kuploy_saas_kit.plans.outcomes import OrgOverview
@@ -175,13 +183,18 @@ class GateCore:
         if standing.is_known or used:
             self._answers.keep(standing.org_id, standing.resolution, generation)
 
+    def _has_feature(self, key: str) -> bool:
+        """Whether the product has this feature; a key that it lacks is logged, a never-gate key raises."""
+        self._schema.check_may_gate(key)
+        is_known = self._schema.canonical(key) in self._schema.features
+        if not is_known:
+            self._log_unknown(key)
+        return is_known
+
     def _feature(self, key: str, operation: Operation, standing: Standing) -> Decision:
-        decision = feature_decision(
+        return feature_decision(
             self._schema.canonical(key), operation, self._facts(), standing.resolution, self._schema
         )
-        if decision.reason is Reason.UNKNOWN_KEY:
-            self._log_unknown(key)
-        return decision
 
     def _entitlements(self, standing: Standing) -> Entitlements:
         return entitlements_of(self._facts(), standing.resolution.plan, self._schema)
@@ -329,6 +342,21 @@ class GateCore:
             Crossing(org_id, one.key, level, used[1], cap, period)
             for level in metering.levels_crossed(before, after, one.spec)
         ]
+
+    def _seeded(self, taken: Taken) -> Taken:
+        """*taken*, if its counters have rows by now."""
+        if taken.outcome is TakeOutcome.UNSEEDED:
+            raise StorageError("the usage store does not keep the first value of a counter: see UsageStore.seed_usage")
+        return taken
+
+    @contextmanager
+    def _only_logged(self, crossing: Crossing) -> Iterator[None]:
+        """What was taken stays taken: a crossing that cannot be announced is logged and told at the next one."""
+        try:
+            with storage_errors("announce a crossing"):
+                yield
+        except KitError:
+            _log.exception("the crossing %s was not announced", crossing.name)
 
     def _tell(self, crossing: Crossing) -> None:
         for callback in self._crossing_listeners:

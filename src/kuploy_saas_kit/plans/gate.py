@@ -255,7 +255,8 @@ class Gate(GateCore):
     # The shell
 
     def _feature_decision(self, org_id: str, feature: str, operation: Operation) -> Decision:
-        self._schema.check_may_gate(feature)
+        if not self._has_feature(feature):
+            return self._unknown(feature)
         generation = self._answers.generation
         standing = self._standing(org_id)
         if self._answers.catalog is not None and org_id not in self._kept:
@@ -263,7 +264,8 @@ class Gate(GateCore):
         return self._feature(feature, operation, standing)
 
     def _fresh_feature(self, org_id: str, feature: str) -> Decision:
-        self._schema.check_may_gate(feature)
+        if not self._has_feature(feature):
+            return self._unknown(feature)
         return self._feature(feature, Operation.USE, self._standing(org_id))
 
     def _standing(self, org_id: str) -> Standing:
@@ -284,11 +286,11 @@ class Gate(GateCore):
     def _taken(self, take: Take, key: str | None, ttl: timedelta | None) -> Taken:
         with storage_errors("take the limit"):
             taken = self._usage.take(take.claims, key=key, ttl=ttl)
-            while taken.outcome is TakeOutcome.UNSEEDED:
+            if taken.outcome is TakeOutcome.UNSEEDED:
                 for counter in taken.unseeded:
                     self._usage.seed_usage(counter, self._first_value(counter))
                 taken = self._usage.take(take.claims, key=key, ttl=ttl)
-            return taken
+            return self._seeded(taken)
 
     def _settled(self, scope: str, key: str) -> HoldingState:
         with storage_errors("commit the reservation"):
@@ -339,10 +341,9 @@ class Gate(GateCore):
 
     def _tell_once(self, crossings: list[Crossing]) -> None:
         for crossing in crossings:
-            with storage_errors("announce a crossing"):
-                is_first = self._usage.announce_once(crossing.name).is_first
-            if is_first:
-                self._tell(crossing)
+            with self._only_logged(crossing):
+                if self._usage.announce_once(crossing.name).is_first:
+                    self._tell(crossing)
 
 
 class Reservation:
