@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from decimal import Decimal
 from typing import Any
 
@@ -148,6 +149,19 @@ def test_a_lookup_key_can_be_transferred_and_given_up(shop: Shop) -> None:
     assert [row.id for row in shop.api.prices.list({"lookup_keys": ["pro"]})] == [taker]
     assert shop.api.prices.update(taker, {"lookup_key": ""}).lookup_key is None
     assert shop.new_price(3, lookup_key="pro")
+
+
+def test_quirks_come_one_at_a_time() -> None:
+    """Each variant but the first differs from what is documented in exactly one switch."""
+    documented, *others = Quirks.variants()
+    assert documented == Quirks()
+    assert len(set(others)) == len(others) == len(fields(Quirks))
+    bare = Shop(quirks=Quirks(bare_key_conflicts=True))
+    bare.new_price(1, lookup_key="pro")
+    assert "param" not in refused(lambda: bare.new_price(2, lookup_key="pro"))
+    taxed = Shop(quirks=Quirks(default_tax_behavior="inclusive"))
+    assert taxed.api.prices.retrieve(taxed.price).tax_behavior == "inclusive"
+    assert taxed.api.prices.retrieve(taxed.new_price(1, tax_behavior="exclusive")).tax_behavior == "exclusive"
 
 
 def test_lookup_keys_have_bounds(shop: Shop) -> None:

@@ -120,6 +120,18 @@ def test_an_async_payment_may_start_active_under_a_quirk() -> None:
     assert shop.status(subscription) == "past_due"
 
 
+def test_a_trial_may_need_no_card(shop: Shop) -> None:
+    """Where the session asks for none; its trial then ends as it was set."""
+    data = {"trial_period_days": 7, "trial_settings": {"end_behavior": {"missing_payment_method": "pause"}}}
+    session = shop.session(payment_method_collection="if_required", subscription_data=data)
+    made = shop.sim.pay(session, card=None)["subscription"]
+    shop.sim.advance(timedelta(days=7))
+    assert shop.status(made) == "paused"
+    for wrong in (shop.session(), shop.session(payment_method_collection="if_required")):
+        with pytest.raises(ValueError, match=r"payment_method_collection|amount_total"):
+            shop.sim.pay(wrong, card=None)
+
+
 def test_a_trial_costs_nothing_yet(shop: Shop) -> None:
     """The session needs no payment, and the subscription is trialing."""
     session = shop.sim.pay(shop.session(subscription_data={"trial_period_days": 14, "description": "try"}))

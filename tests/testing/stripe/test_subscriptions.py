@@ -225,6 +225,21 @@ def test_customers_are_updated_and_found_by_email(shop: Shop) -> None:
     assert len(shop.api.customers.list().data) == 1
 
 
+def test_payment_methods_are_attached_and_detached(shop: Shop) -> None:
+    """A test token becomes a method of its own; a declined card and a stranger are refused."""
+    api, customer = shop.api.payment_methods, shop.customer()
+    made = api.attach("pm_card_visa", {"customer": customer})
+    assert (made.customer, made.id.startswith("pm_")) == (customer, True)
+    assert [row.id for row in api.list({"customer": customer, "type": "card"})] == [made.id]
+    assert refused(api.attach, "pm_card_chargeDeclined", {"customer": customer})["code"] == "card_declined"
+    assert refused(api.attach, "pm_card_visa", {"customer": "cus_none"})["param"] == "customer"
+    assert refused(api.attach, "pm_card_visa", {})["param"] == "customer"
+    assert refused(api.attach, "pm_x", {"customer": customer})["code"] == "resource_missing"
+    assert api.detach(made.id).customer is None
+    assert "not attached" in refused(api.detach, made.id)["message"]
+    assert shop.told()[-2:] == ["payment_method.attached", "payment_method.detached"]
+
+
 def test_invoices_are_paid_voided_and_listed(shop: Shop) -> None:
     """An open one can be paid, by card or elsewhere, or voided; a paid one can neither."""
     made = create(shop, payment_behavior="default_incomplete")

@@ -95,6 +95,20 @@ def test_a_paid_invoice_brings_a_subscription_back(shop: Shop) -> None:
     assert stubborn.sim.pay_invoice(made)["status"] == "unpaid"
 
 
+def test_an_old_invoice_does_not_bring_a_subscription_back(shop: Shop) -> None:
+    """While a newer one is open it stays past due, whatever is paid of what came before."""
+    shop.sim.settings = replace(shop.sim.settings, after_retries="past_due", retries=())
+    made = shop.subscribed()
+    shop.sim.fail_payment(made)
+    shop.sim.advance(timedelta(days=32))
+    assert shop.invoices(made) == ["paid", "open", "open"]
+    newest, older, _ = shop.api.invoices.list({"subscription": made}).data
+    assert shop.api.invoices.pay(older.id, {"paid_out_of_band": True}).status == "paid"
+    assert shop.status(made) == "past_due"
+    shop.api.invoices.pay(newest.id, {"paid_out_of_band": True})
+    assert shop.status(made) == "active"
+
+
 @pytest.mark.parametrize(("voids", "status"), [(True, "void"), (False, "draft")])
 def test_invoices_of_an_unpaid_subscription(voids: object, status: str) -> None:
     """They are made and not collected: drafts by two pages of the documents, closed by the specification."""

@@ -151,6 +151,12 @@ def invoices_of(space: Space, subscription: Row, *statuses: str) -> list[Row]:
     ]
 
 
+def is_behind(space: Space, subscription: Row) -> bool:
+    """Whether the newest invoice of a subscription that was to be paid is not."""
+    due = invoices_of(space, subscription, "open", "paid")
+    return bool(due) and due[-1]["status"] == "open"
+
+
 def subscription_of(invoice: Row) -> str | None:
     """The id of the subscription that an invoice is for."""
     details = (invoice["parent"] or {}).get("subscription_details") or {}

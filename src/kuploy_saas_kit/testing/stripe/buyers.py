@@ -10,15 +10,21 @@ from kuploy_saas_kit.testing.stripe.space import Row, Space
 _DAY = 86400
 
 
-def pay(space: Space, session: Row, card: str) -> None:
-    """Pay an open session by card: it completes, stays open where the card is declined, or waits for 3-D Secure."""
-    outcome = outcome_of(card)
+def pay(space: Space, session: Row, card: str | None) -> None:
+    """Pay an open session by card: it completes, stays open where the card is declined, or waits for 3-D Secure.
+
+    Without a card only a session can be completed that asks for none.
+    """
     _require(session, "status", "open")
+    if card is None:
+        _require(session, "payment_method_collection", "if_required")
+        _require(session, "amount_total", 0)
+    outcome = Outcome.PAID if card is None else outcome_of(card)
     if outcome is Outcome.DECLINED or not _is_sellable(space, session):
         return
     with space.on(_clock_of(space, session)):
         customer = _customer(space, session)
-        method = new_method(space, card, customer)["id"]
+        method = None if card is None else new_method(space, card, customer)["id"]
         if session["mode"] != "subscription":
             _pay_once(space, session, customer, method, outcome)
             return
@@ -64,7 +70,7 @@ def pay_later(space: Space, session: Row) -> None:
         if invoice["status"] == "open":
             billing.process(space, invoice)
             if space.world.quirks.async_starts_active:
-                machine.recover(space, subscription)
+                machine.activate(space, subscription)
         _complete(space, session, subscription)
 
 
@@ -84,7 +90,7 @@ def settle(space: Space, session: Row, *, ok: bool) -> None:
         space.emit(f"checkout.session.async_payment_{'succeeded' if ok else 'failed'}", session)
 
 
-def _require(session: Row, name: str, value: str) -> None:
+def _require(session: Row, name: str, value: object) -> None:
     if session[name] != value:
         raise ValueError(f"the {name} of {session['id']} is {session[name]}, not {value}")
 
@@ -166,7 +172,7 @@ def _close(space: Space, session: Row) -> None:
     space.emit("checkout.session.completed", session)
 
 
-def _pay_once(space: Space, session: Row, customer: str, method: str, outcome: Outcome) -> None:
+def _pay_once(space: Space, session: Row, customer: str, method: str | None, outcome: Outcome) -> None:
     if session["mode"] == "setup":
         session["setup_intent"] = space.world.new_id("seti")
         _close(space, session)

@@ -36,7 +36,8 @@ def create(space: Space, call: Call) -> Row:
     subscription_data = call.get("subscription_data") or {}
     metadata_of({}, subscription_data.get("metadata") or {}, param="subscription_data[metadata]")
     id_ = space.world.new_id(f"cs_{'live' if space.livemode else 'test'}")
-    total = sum(line["amount_total"] for line in lines)
+    is_trial = bool(subscription_data.get("trial_period_days") or subscription_data.get("trial_end"))
+    total = 0 if is_trial else sum(line["amount_total"] for line in lines)
     row: Row = {
         "id": id_,
         "object": "checkout.session",

@@ -188,9 +188,14 @@ def recover(space: Space, subscription: Row) -> None:
     behind = ["incomplete", "past_due"]
     if space.world.quirks.unpaid_recovers:
         behind.append("unpaid")
-    if subscription["status"] in behind:
-        with space.changing(subscription, UPDATED):
-            subscription["status"] = "active"
+    if subscription["status"] in behind and not billing.is_behind(space, subscription):
+        activate(space, subscription)
+
+
+def activate(space: Space, subscription: Row) -> None:
+    """Let a subscription be active."""
+    with space.changing(subscription, UPDATED):
+        subscription["status"] = "active"
 
 
 def _next_attempt(space: Space, subscription: Row, invoice: Row) -> int | None:
@@ -299,8 +304,7 @@ def end_trial(space: Space, subscription: Row) -> None:
     elif card_of(space, subscription) is None and behavior == "pause":
         pause(space, subscription, why="trial_end_without_payment_method")
     else:
-        with space.changing(subscription, UPDATED):
-            subscription["status"] = "active"
+        activate(space, subscription)
         renew(space, subscription)
 
 

@@ -30,6 +30,7 @@ def add(space: Space, call: Call, *, announced: bool = True) -> Row:
         _claim(space, call, holder=None)
     row: Row = {"id": space.world.new_id("price"), "object": "price", **shape}
     row |= {"created": space.now, "livemode": space.livemode, "product": _product(space, call)}
+    row.setdefault("tax_behavior", space.world.quirks.default_tax_behavior)
     row["lookup_key"] = _claim(space, call, holder=None)
     if row["lookup_key"] is not None:
         space.lookup_keys[row["lookup_key"]] = row["id"]
@@ -47,10 +48,10 @@ def shape_of(call: Call) -> Row:
         "metadata": metadata_of({}, call.get("metadata") or {}),
         "nickname": call.get("nickname"),
         "recurring": recurring,
-        "tax_behavior": call.get("tax_behavior", "unspecified"),
         "tiers_mode": call.get("tiers_mode"),
         "transform_quantity": call.get("transform_quantity"),
         "type": "one_time" if recurring is None else "recurring",
+        **call.given("tax_behavior"),
         **amount,
         "currency_options": _currency_options(call, currency, amount),
         "tiers": [_tier(given) for given in call.get("tiers", [])] or None,
@@ -149,7 +150,8 @@ def _claim(space: Space, call: Call, holder: str | None) -> str | None:
     other = space.lookup_keys.get(key)
     if other is not None and other != holder:
         if not call.get("transfer_lookup_key"):
-            raise invalid(f"A price (`{other}`) already uses that lookup key.", param="lookup_key")
+            param = None if space.world.quirks.bare_key_conflicts else "lookup_key"
+            raise invalid(f"A price (`{other}`) already uses that lookup key.", param=param)
         del space.lookup_keys[key]
         with space.changing(space.table("price")[other], "price.updated") as loser:
             loser["lookup_key"] = None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,17 @@ class Quirks:
     """Paying an open invoice of an unpaid subscription makes it active."""
     voids_unpaid_invoices: bool = False
     """Invoices made while a subscription is unpaid are closed at once; otherwise they stay drafts."""
+    bare_key_conflicts: bool = False
+    """The refusal of a taken lookup key names no parameter."""
+    default_tax_behavior: Literal["unspecified", "exclusive", "inclusive"] = "unspecified"
+    """What a price reads back that was made without a `tax_behavior`."""
+
+    @classmethod
+    def variants(cls) -> tuple[Quirks, ...]:
+        """The documented answers, and one variant for each switch with only that one turned."""
+        switches = [field for field in fields(cls) if isinstance(field.default, bool)]
+        turned: list[dict[str, Any]] = [{switch.name: not switch.default} for switch in switches]
+        return (cls(), *(cls(**change) for change in turned), cls(default_tax_behavior="exclusive"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

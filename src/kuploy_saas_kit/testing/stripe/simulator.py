@@ -196,10 +196,13 @@ class StripeSimulator:
 
     # What buyers do
 
-    def pay(self, session_id: str, card: str = "4242424242424242", *, method: Literal["card", "async"] = "card") -> Row:
+    def pay(
+        self, session_id: str, card: str | None = "4242424242424242", *, method: Literal["card", "async"] = "card"
+    ) -> Row:
         """Pay an open checkout session as its buyer would; the session as it is then.
 
-        Cards as Stripe's: …4242 is paid, …0002 is declined and the session stays open, …3220 waits for `authenticate`.
+        Cards as Stripe's: …4242 is paid, …0002 is declined and the session stays open, …3220 waits for `authenticate`;
+        None gives no card, where the session asks for none (a trial with `payment_method_collection` "if_required").
         *method* "async" completes the session at once and leaves its payment to `settle`.
         """
         with self._engine.lock:
