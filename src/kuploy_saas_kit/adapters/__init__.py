@@ -1,7 +1,8 @@
 """Stores: what the ports of the kit are kept in.
 
-`MemoryStore` and `SqlStore` implement every port, `AsyncSqlStore` the async ones, `FileLicenseStore` those of the
-license. Each is loaded on first use, so that a host installs only the extras of the stores that it has.
+`MemoryStore` and `SqlStore` implement every port, `AsyncSqlStore` the async ones, `RedisStore` those of counting and
+of the license, `FileLicenseStore` those of the license. Each is loaded on first use, so that a host installs only the
+extras of the stores that it has.
 """
 
 from __future__ import annotations
@@ -14,18 +15,20 @@ from kuploy_saas_kit.errors import ConfigurationError
 if TYPE_CHECKING:
     from kuploy_saas_kit.adapters.file import FileLicenseStore
     from kuploy_saas_kit.adapters.memory import MemoryStore
+    from kuploy_saas_kit.adapters.redis import RedisStore
     from kuploy_saas_kit.adapters.sql import AsyncSqlStore, SqlLayout, SqlStore
 
-__all__ = ["AsyncSqlStore", "FileLicenseStore", "MemoryStore", "SqlLayout", "SqlStore"]
+__all__ = ["AsyncSqlStore", "FileLicenseStore", "MemoryStore", "RedisStore", "SqlLayout", "SqlStore"]
 
 _MODULES: Final = {
     "AsyncSqlStore": "kuploy_saas_kit.adapters.sql",
     "FileLicenseStore": "kuploy_saas_kit.adapters.file",
     "MemoryStore": "kuploy_saas_kit.adapters.memory",
+    "RedisStore": "kuploy_saas_kit.adapters.redis",
     "SqlLayout": "kuploy_saas_kit.adapters.sql",
     "SqlStore": "kuploy_saas_kit.adapters.sql",
 }
-_EXTRAS: Final = {"sqlalchemy": "sql", "greenlet": "sql", "redis": "redis"}
+_EXTRAS: Final = {"sqlalchemy": "sql", "greenlet": "sql"}
 
 
 def __getattr__(name: str) -> object:
