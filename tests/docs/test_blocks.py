@@ -93,6 +93,9 @@ def _close_all(namespace: dict[str, Any]) -> None:
 
 
 def _run(block: Block, page: Path, namespace: dict[str, Any]) -> str:
+    if block.title is not None:
+        Path(block.title).write_text(block.text, encoding="utf-8")
+        return ""
     code = compile("\n" * (block.line - 1) + block.text, str(page), "exec", dont_inherit=True)
     with contextlib.redirect_stdout(io.StringIO()) as out:
         exec(code, namespace)  # noqa: S102 - running the page is the test
