@@ -104,6 +104,20 @@ def test_items_are_switched_added_and_removed(shop: Shop) -> None:
     assert refused(update, made["id"], {"items": [{"id": "si_none"}]})["param"] == "items[0][id]"
 
 
+def test_a_subscription_keeps_at_least_one_item_of_each_price(shop: Shop) -> None:
+    """The last item cannot go, no price comes twice, and all are in one currency; an archived one may stay."""
+    made = create(shop)
+    item = made["items"]["data"][0]["id"]
+    dollars = shop.new_price(1, currency="usd")
+    for items in ([{"id": item, "deleted": True}], [{"price": shop.price}], [{"price": dollars}]):
+        assert refused(shop.api.subscriptions.update, made["id"], {"items": items})["param"] == "items"
+    twice = [{"price": shop.price}, {"price": shop.price}]
+    assert refused(lambda: create(shop, items=twice))["param"] == "items"
+    shop.api.prices.update(shop.price, {"active": False})
+    changed = shop.api.subscriptions.update(made["id"], {"items": [{"id": item, "price": shop.price, "quantity": 2}]})
+    assert changed["items"].data[0].quantity == 2
+
+
 def test_fields_of_a_subscription_are_updated(shop: Shop) -> None:
     """Metadata, description, card, collection pause and cancellation details; an event tells only of real changes."""
     made = create(shop)

@@ -23,6 +23,7 @@ def create(space: Space, call: Call) -> Row:
             raise missing_param(name)
     customer = space.find("customer", call.params["customer"], param="customer")
     items = [_wanted(space, given, index) for index, given in enumerate(call.params["items"])]
+    _require_distinct(space, [price for price, _ in items])
     with space.on(customer["test_clock"]):
         trial_end = _trial_end(space, call)
         method = call.get("default_payment_method")
@@ -57,6 +58,19 @@ def _wanted(space: Space, given: Row, index: int) -> tuple[str, int]:
         )
         raise invalid(message, param=f"items[{index}][price]")
     return price["id"], given.get("quantity", 1)
+
+
+def _require_distinct(space: Space, prices: list[str]) -> None:
+    if not prices:
+        message = (
+            "A subscription must have at least one active plan. "
+            "To cancel a subscription, please use the cancel API endpoint on a subscription."
+        )
+        raise invalid(message, param="items")
+    if len(set(prices)) < len(prices):
+        raise invalid("Cannot add multiple subscription items with the same plan.", param="items")
+    if len({space.table("price")[price]["currency"] for price in prices}) > 1:
+        raise invalid("Prices on a subscription must all use the same currency.", param="items")
 
 
 def _trial_end(space: Space, call: Call) -> int | None:
@@ -104,6 +118,7 @@ def update(space: Space, call: Call) -> Row:
         raise invalid(message, code="invalid_canceled_subscription_fields")
     changes = _plain_changes(space, call, row)
     swaps = [_swap(space, row, given, index) for index, given in enumerate(call.get("items") or [])]
+    _require_distinct(space, _prices_after(row, swaps))
     with space.on(row["test_clock"]):
         with space.changing(row, machine.UPDATED):
             row.update(changes)
@@ -132,6 +147,12 @@ def _plain_changes(space: Space, call: Call, row: Row) -> Row:
     return changes
 
 
+def _prices_after(row: Row, swaps: list[tuple[Row | None, str | None, Any]]) -> list[str]:
+    touched = [item["id"] for item, _, _ in swaps if item is not None]
+    kept = [item["price"] for item in row["items"] if item["id"] not in touched]
+    return kept + [price for _, price, _ in swaps if price is not None]
+
+
 def _swap(space: Space, row: Row, given: Row, index: int) -> tuple[Row | None, str | None, Any]:
     """An item (None for a new one), its price (None for deletion) and its quantity."""
     held = {item["id"]: item for item in row["items"]}
@@ -140,7 +161,7 @@ def _swap(space: Space, row: Row, given: Row, index: int) -> tuple[Row | None, s
     item = held.get(given.get("id", ""))
     if given.get("deleted"):
         return item, None, None
-    if item is not None and "price" not in given:
+    if item is not None and given.get("price", item["price"]) == item["price"]:
         return item, item["price"], given.get("quantity", item["quantity"])
     price, quantity = _wanted(space, given, index)
     if item is not None and "quantity" not in given:
