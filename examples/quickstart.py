@@ -9,7 +9,7 @@ from kuploy_saas_kit import SaasKit
 from kuploy_saas_kit.adapters import MemoryStore
 from kuploy_saas_kit.license import LicenseConfig
 from kuploy_saas_kit.plans import Operation, Plan, PlanCatalog, Price
-from kuploy_saas_kit.testing.hub import HubSimulator
+from kuploy_saas_kit.testing import HubSimulator
 
 PLANS = PlanCatalog(
     [
