@@ -54,7 +54,9 @@ class StripeSimulator:
         return SimulatedHTTPClient(self._engine)
 
     def client(self, key: str = "sk_test_sim") -> stripe.StripeClient:
-        """A client that talks to this simulator in this process."""
+        """A client that talks to this simulator in this process; it turns the SDK's telemetry off."""
+        # Telemetry writes a file below HOME and fails every request where there is no home directory.
+        stripe.enable_telemetry = False
         return stripe.StripeClient(key, http_client=self.http_client())
 
     def serve(self) -> AbstractContextManager[str]:
