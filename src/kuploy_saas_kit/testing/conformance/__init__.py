@@ -23,13 +23,9 @@ if TYPE_CHECKING:
         SubscriptionStoreTests,
     )
     from kuploy_saas_kit.testing.conformance.license import IdentityStoreTests, LeaseStoreTests, LicenseStoreTests
+    from kuploy_saas_kit.testing.conformance.meters import AnnouncementStoreTests, MeterStoreTests
     from kuploy_saas_kit.testing.conformance.plans import ChangeFeedTests, PlanStoreTests, StandingStoreTests
-    from kuploy_saas_kit.testing.conformance.usage import (
-        AnnouncementStoreTests,
-        HoldingStoreTests,
-        MeterStoreTests,
-        UsageStoreTests,
-    )
+    from kuploy_saas_kit.testing.conformance.usage import HoldingStoreTests, UsageStoreTests
 
 __all__ = [
     "AnnouncementStoreTests",
@@ -51,7 +47,8 @@ _MODULES: Final = {
     "billing": ("CustomerStoreTests", "ProvisioningStoreTests", "SubscriptionStoreTests"),
     "license": ("IdentityStoreTests", "LeaseStoreTests", "LicenseStoreTests"),
     "plans": ("ChangeFeedTests", "PlanStoreTests", "StandingStoreTests"),
-    "usage": ("AnnouncementStoreTests", "HoldingStoreTests", "MeterStoreTests", "UsageStoreTests"),
+    "meters": ("AnnouncementStoreTests", "MeterStoreTests"),
+    "usage": ("HoldingStoreTests", "UsageStoreTests"),
 }
 _HOMES: Final = {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
 
