@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kuploy_saas_kit.model.money import Price
-from kuploy_saas_kit.model.plan import PlanCatalog
+from kuploy_saas_kit.model.plan import Plan, PlanCatalog
 from kuploy_saas_kit.model.subscription import StripeSpace
 from kuploy_saas_kit.stripe_provision import naming
 from kuploy_saas_kit.stripe_provision.changes import (
@@ -32,22 +32,29 @@ from kuploy_saas_kit.stripe_provision.changes import (
 from kuploy_saas_kit.stripe_provision.ports import PriceMapping, RemotePrice, RemoteProduct
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The terms that a plan is to be sold on, and the lookup key that names them."""
+
+    price: Price
+    lookup_key: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WantedPlan:
-    """What Stripe should have for one plan. Without *price* and *lookup_key* it is not to be sold."""
+    """What Stripe should have for one plan. Without *offer* it is not to be sold."""
 
     slug: str
     name: str
     description: str
     product_id: str
-    price: Price | None
-    lookup_key: str | None
+    offer: Offer | None
     fingerprint: str
 
     @property
     def is_sold(self) -> bool:
         """Whether the plan is to have a Price."""
-        return self.lookup_key is not None
+        return self.offer is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,15 +102,18 @@ def wanted_catalog(
                 name=plan.name,
                 description=plan.description,
                 product_id=naming.product_id(namespace, plan.slug),
-                price=plan.price if plan.is_billable else None,
-                lookup_key=naming.lookup_key(namespace, plan.slug, plan.price)
-                if plan.is_billable and plan.price is not None
-                else None,
+                offer=_offer(namespace, plan),
                 fingerprint=naming.plan_fingerprint(namespace, plan),
             )
             for plan in plans
         },
     )
+
+
+def _offer(namespace: str, plan: Plan) -> Offer | None:
+    if plan.price is None or not plan.is_billable:
+        return None
+    return Offer(plan.price, naming.lookup_key(namespace, plan.slug, plan.price))
 
 
 def is_in_place(wanted: Wanted, fingerprint: str | None, mappings: Mapping[str, PriceMapping]) -> bool:
@@ -130,7 +140,7 @@ def products_to_find(wanted: Wanted, observed: Observed) -> tuple[str, ...]:
 def keys_to_find(wanted: Wanted, observed: Observed) -> tuple[str, ...]:
     """The lookup keys that an archived price may hold, because no active one does."""
     held = {price.lookup_key for price in observed.prices.values()}
-    keys = (plan.lookup_key for plan in wanted.plans.values() if plan.lookup_key is not None)
+    keys = (plan.offer.lookup_key for plan in wanted.plans.values() if plan.offer is not None)
     return tuple(key for key in keys if key not in held)
 
 
@@ -141,8 +151,8 @@ def provision_changes(wanted: Wanted, observed: Observed) -> tuple[Change, ...]:
     for plan in wanted.plans.values():
         if plan.product_id in twice:
             changes.append(_blocked(observed, plan, f"another slug has the product id {plan.product_id!r} too: rename"))
-        elif plan.is_sold:
-            changes.extend(_sell(plan, wanted, observed))
+        elif plan.offer is not None:
+            changes.extend(_sell(plan, plan.offer, wanted, observed))
         else:
             changes.extend(_retire(plan, wanted, observed))
     for plan in _absent(wanted, observed):
@@ -165,8 +175,7 @@ def _absent(wanted: Wanted, observed: Observed) -> tuple[WantedPlan, ...]:
             name="",
             description="",
             product_id=naming.product_id(wanted.namespace, slug),
-            price=None,
-            lookup_key=None,
+            offer=None,
             fingerprint="",
         )
         for slug in sorted(slugs)
@@ -177,22 +186,22 @@ def _owned(wanted: Wanted, observed: Observed) -> Iterator[RemoteProduct]:
     return (item for item in observed.products.values() if naming.is_ours(item.metadata, wanted.namespace))
 
 
-def _sell(plan: WantedPlan, wanted: Wanted, observed: Observed) -> Iterator[Change]:
+def _sell(plan: WantedPlan, offer: Offer, wanted: Wanted, observed: Observed) -> Iterator[Change]:
     product = observed.products.get(plan.product_id)
-    found = _price_with_key(plan, observed)
+    found = _price_with_key(offer, observed)
     problem = _guard(plan, wanted, observed, product)
     if problem is not None:
         yield problem
         return
-    if found is not None and not _sells(found, plan, wanted):
-        yield _blocked(observed, plan, _wrong_holder(found, plan))
+    if found is not None and not _sells(found, plan, offer, wanted):
+        yield _blocked(observed, plan, _wrong_holder(found, offer))
         return
     yield from _make_product(plan, wanted, observed, product, found)
-    yield from _make_price(plan, wanted, observed, found)
+    yield from _make_price(plan, offer, wanted, observed, found)
     price_id = found.id if found is not None else None
     if price_id is None or product is None or product.default_price != price_id:
         yield SetDefaultPrice(space=observed.space, slug=plan.slug, product_id=plan.product_id, price_id=price_id)
-    yield from _persist(plan, wanted, observed, price_id)
+    yield from _persist(plan, offer, wanted, observed, price_id)
     for price in _active_prices(plan, wanted, observed):
         if price.id != price_id:
             yield _archive(plan, observed, price)
@@ -255,44 +264,44 @@ def _product_fields(plan: WantedPlan, wanted: Wanted, product: RemoteProduct) ->
     return fields
 
 
-def _price_with_key(plan: WantedPlan, observed: Observed) -> RemotePrice | None:
-    holders = [price for price in observed.prices.values() if price.lookup_key == plan.lookup_key]
+def _price_with_key(offer: Offer, observed: Observed) -> RemotePrice | None:
+    holders = [price for price in observed.prices.values() if price.lookup_key == offer.lookup_key]
     return min(holders, key=lambda price: price.id) if holders else None
 
 
-def _sells(price: RemotePrice, plan: WantedPlan, wanted: Wanted) -> bool:
-    """Whether the price is ours and has exactly the plan's terms. The tax behaviour may be set by hand."""
-    if plan.price is None or not naming.is_ours(price.metadata, wanted.namespace):
-        return False
+def _sells(price: RemotePrice, plan: WantedPlan, offer: Offer, wanted: Wanted) -> bool:
+    """Whether the price is ours and has exactly the offer's terms. The tax behaviour may be set by hand."""
+    terms = (plan.product_id, offer.price.amount, offer.price.currency, naming.interval_of(offer.price), 1, "licensed")
     found = (price.product, price.amount, price.currency, price.interval, price.interval_count, price.usage_type)
-    terms = (plan.product_id, plan.price.amount, plan.price.currency, naming.interval_of(plan.price), 1, "licensed")
-    return found == terms and price.lookup_key == plan.lookup_key
+    return found == terms and naming.is_ours(price.metadata, wanted.namespace)
 
 
-def _wrong_holder(price: RemotePrice, plan: WantedPlan) -> str:
+def _wrong_holder(price: RemotePrice, offer: Offer) -> str:
     return (
-        f"price {price.id} of product {price.product} holds the lookup key {plan.lookup_key!r} and sells something "
+        f"price {price.id} of product {price.product} holds the lookup key {offer.lookup_key!r} and sells something "
         "else; take the key away from it at Stripe"
     )
 
 
-def _make_price(plan: WantedPlan, wanted: Wanted, observed: Observed, found: RemotePrice | None) -> Iterator[Change]:
-    if plan.price is None or plan.lookup_key is None:
-        return
+def _make_price(
+    plan: WantedPlan, offer: Offer, wanted: Wanted, observed: Observed, found: RemotePrice | None
+) -> Iterator[Change]:
     if found is None:
         yield CreatePrice(
             space=observed.space,
             slug=plan.slug,
             product_id=plan.product_id,
-            lookup_key=plan.lookup_key,
-            price=plan.price,
+            lookup_key=offer.lookup_key,
+            price=offer.price,
             metadata=naming.price_metadata(wanted.namespace, plan.slug),
         )
     elif not found.active:
-        yield ReactivatePrice(space=observed.space, slug=plan.slug, price_id=found.id, price=plan.price)
+        yield ReactivatePrice(space=observed.space, slug=plan.slug, price_id=found.id, price=offer.price)
 
 
-def _persist(plan: WantedPlan, wanted: Wanted, observed: Observed, price_id: str | None) -> Iterator[Change]:
+def _persist(
+    plan: WantedPlan, offer: Offer, wanted: Wanted, observed: Observed, price_id: str | None
+) -> Iterator[Change]:
     held = observed.mappings.get(plan.slug)
     kept = held.revision if held is not None else 0
     change = PersistMapping(
@@ -300,7 +309,7 @@ def _persist(plan: WantedPlan, wanted: Wanted, observed: Observed, price_id: str
         slug=plan.slug,
         product_id=plan.product_id,
         price_id=price_id,
-        lookup_key=plan.lookup_key or "",
+        lookup_key=offer.lookup_key,
         fingerprint=plan.fingerprint,
         revision=kept if wanted.revision is None else wanted.revision,
     )
