@@ -367,10 +367,10 @@ async def test_explain_shows_every_layer(world: World) -> None:
     assert [layer.value for layer in told.layers] == [20, 5, 5, 5]
     assert told.layers[0].age == timedelta()
     assert told.layers[1].version == 1
-    assert told.blocking is told.layers[1]
+    assert told.blocking == told.layers[1]
     assert "plan:pro = 5 (v1, subscription)" in [str(layer) for layer in told.layers]
     feature = await world.gate.explain("acme", "whiteLabel")
-    assert feature.blocking is feature.layers[0]
+    assert feature.blocking == feature.layers[0]
     assert (await world.gate.explain("acme", "nope")).reason is Reason.UNKNOWN_KEY
 
 

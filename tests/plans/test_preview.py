@@ -20,6 +20,7 @@ from kuploy_saas_kit.plans import (
     preview_grant_change,
     preview_plan_change,
 )
+from kuploy_saas_kit.plans.preview import LimitCut
 from kuploy_saas_kit.testing.strategies import grants, plans
 
 TIERS = KUPLOY_CLOUD.tiers
@@ -65,6 +66,21 @@ def test_an_edit_of_the_catalog() -> None:
     assert preview_catalog_change(before, PlanCatalog([FREE]), [OrgUsage("acme", PRO)]).orgs == {}
 
 
+def test_previews_under_a_license_count_what_it_grants() -> None:
+    """Under a license only what it grants can be lost or gained, for an org, for plans and for orgs of a catalog."""
+    white = Plan("pro", "Pro", None, {"aiAssistant", "whiteLabel"}, {"maxProjects": 50})
+    grant = TIERS["growth"]
+    assert preview_plan_change({}, PRO, white, grant=grant) == PlanImpact(
+        cut_limits=(LimitCut("maxApps", 50, 0),),
+    )
+    assert preview_plan_change({}, white, PRO, grant=grant).lost_features == ()
+    before, after = PlanCatalog([FREE, white]), PlanCatalog([FREE, PRO])
+    impact = preview_catalog_change(before, after, [OrgUsage("acme", white)], grant=grant)
+    assert impact.plans["pro"] == impact.orgs["acme"]
+    assert impact.plans["pro"].cut_limits == (LimitCut("maxProjects", 20, 5),)
+    assert impact.plans["pro"].lost_features == ()
+
+
 def test_oversell() -> None:
     """The orgs' limits together against the license, with those that have no limit of their own."""
     report = {one.key: one for one in oversell_report([OrgUsage(str(n), PRO) for n in range(5)], TIERS["growth"])}
@@ -94,4 +110,21 @@ def test_presets_copies_and_manual_entry_end_in_the_same_plan() -> None:
     sizes = [size.limits for size in SizePreset]
     assert sizes[0] <= sizes[1] <= sizes[2]
     assert all(key in KUPLOY_CLOUD.limits for size in sizes for key in size)
-    assert not copy_plan(FREE, slug="b", name="B").is_default
+    copied = copy_plan(Plan("a", "A", description="For all", is_default=True), slug="b", name="B")
+    assert copied == Plan("b", "B", description="For all")
+
+
+def test_presets_are_what_the_page_shows() -> None:
+    """A preset names every limit of an org's plan that it has a sensible value for."""
+    assert SizePreset.SMALL.limits.to_wire() == {
+        "maxProjects": 3,
+        "maxApps": 9,
+        "maxDatabases": 3,
+        "maxTeamMembers": 3,
+        "maxDomains": 1,
+        "maxCustomDomains": 1,
+        "maxFreeSubdomains": 3,
+        "maxMailboxes": 3,
+        "maxStorageBytes": 5 * 10**9,
+        "buildMinutesPerMonth": 200,
+    }

@@ -197,7 +197,7 @@ class GateCore:
         )
 
     def _entitlements(self, standing: Standing) -> Entitlements:
-        return entitlements_of(self._facts(), standing.resolution.plan, self._schema)
+        return entitlements_of(self._facts(), standing.resolution, self._schema)
 
     def _limit_spec(self, key: str) -> LimitSpec | None:
         self._schema.check_may_gate(key)

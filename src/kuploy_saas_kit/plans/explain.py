@@ -18,7 +18,7 @@ from kuploy_saas_kit.plans.verdicts import LicenseFacts
 def explained(decision: Decision, snapshot: SnapshotView, plan_version: int | None) -> Decision:
     """*decision* with the license's age and the plan's version in its layers."""
     layers = tuple(_aged(layer, snapshot, plan_version) for layer in decision.layers)
-    blocking = next((new for new, old in zip(layers, decision.layers, strict=True) if old is decision.blocking), None)
+    blocking = None if decision.blocking is None else _aged(decision.blocking, snapshot, plan_version)
     return replace(decision, layers=layers, blocking=blocking)
 
 

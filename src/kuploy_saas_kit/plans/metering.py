@@ -145,7 +145,7 @@ def checked_instant(instant: datetime) -> datetime:
 
 
 def _whole_seconds(span: timedelta) -> int:
-    return max(1, -(-span // timedelta(seconds=1)))
+    return -(-span // timedelta(seconds=1))
 
 
 def _add_months(anchor: datetime, steps: int) -> datetime:

@@ -8,10 +8,9 @@ from typing import Final
 
 from kuploy_saas_kit.model.entitlements import Entitlements
 from kuploy_saas_kit.model.grant import LicenseGrant
-from kuploy_saas_kit.model.plan import Plan
 from kuploy_saas_kit.model.product import ProductSchema
 from kuploy_saas_kit.model.status import LicenseStatus, Operation, permits
-from kuploy_saas_kit.plans.compose import ceiling_of, compose
+from kuploy_saas_kit.plans.compose import ceiling_of
 from kuploy_saas_kit.plans.decision import Decision, Layer, LayerValue, Reason
 from kuploy_saas_kit.plans.ports import SnapshotView
 from kuploy_saas_kit.plans.standing import PlanResolution
@@ -56,9 +55,9 @@ def license_facts(snapshot: SnapshotView) -> LicenseFacts:
     return LicenseFacts(status, grant, snapshot.revision)
 
 
-def entitlements_of(facts: LicenseFacts, plan: Plan | None, schema: ProductSchema) -> Entitlements:
-    """What an org on *plan* has; keys that *schema* lacks are denied whatever license and plan say."""
-    return Entitlements.BOTTOM if plan is None else compose(facts.grant, plan) & schema.known
+def entitlements_of(facts: LicenseFacts, resolution: PlanResolution, schema: ProductSchema) -> Entitlements:
+    """What an org on *resolution* has; keys that *schema* lacks are denied whatever license and plan say."""
+    return facts.ceiling & resolution.entitlements & schema.known
 
 
 def operation_decision(operation: Operation, facts: LicenseFacts) -> Decision:
