@@ -116,7 +116,12 @@ def test_the_licenses_period_is_the_hubs_or_the_month() -> None:
     named = (_day("2026-10-20"), _day("2026-11-20"))
     assert license_period(named, _day("2026-11-01")) == named
     assert license_period(named, _day("2026-10-01")) == (_day("2026-09-20"), _day("2026-10-20"))
-    assert license_period(None, _day("2026-10-05"))[0] == _day("2026-10-01")
+    assert license_period(named, named[0]) == named
+    assert license_period(named, named[1]) == (_day("2026-11-20"), _day("2026-12-20"))
+    week = (_day("2026-10-20"), _day("2026-10-27"))
+    assert license_period(week, _day("2026-10-26")) == week
+    assert license_period(None, _day("2026-10-05")) == (_day("2026-10-01"), _day("2026-11-01"))
+    assert utc_month(_day("2026-10-05"))[0].tzinfo is UTC
 
 
 def test_naive_instants_are_refused() -> None:
