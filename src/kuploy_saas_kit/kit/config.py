@@ -13,6 +13,7 @@ from kuploy_saas_kit.plans.policy import GatePolicy
 
 if TYPE_CHECKING:
     from kuploy_saas_kit.stripe_provision import StripeKeys
+    from kuploy_saas_kit.stripe_provision.ports import OnChange
 
 KeysSource: TypeAlias = "Callable[[], StripeKeys | None]"
 """Asked at each run and each delivery, so that keys saved or swapped in an admin page need no restart."""
@@ -33,6 +34,7 @@ class KitConfig:
 
     *policy* defaults to the license's product schema. *namespace* tells this instance's objects at Stripe from those
     of another in the same account (default: made from the instance's id). *stripe_base_url* points to a simulator.
+    *on_subscription_change* joins the transaction in which a webhook writes a subscription.
     """
 
     license: LicenseConfig
@@ -40,6 +42,7 @@ class KitConfig:
     catalog_authority: CatalogAuthority = CatalogAuthority.HUB
     namespace: str | None = None
     stripe_base_url: str | None = None
+    on_subscription_change: OnChange | None = None
 
 
 def keys_from_env(environ: Mapping[str, str] | None = None) -> StripeKeys | None:

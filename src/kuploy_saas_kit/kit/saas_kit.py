@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import cached_property
 from types import TracebackType
@@ -119,6 +120,8 @@ class SaasKit:
         self.license.load()
         if self.license.snapshot().status is LicenseStatus.PENDING:
             self.license.sync()
+        for problem in self._carried((self._apply_catalog,), force=False).problems:
+            _log.warning("%s; the background tries again", problem)
         self._keep_up()
 
     def wake(self) -> None:
@@ -185,7 +188,12 @@ class SaasKit:
         from kuploy_saas_kit.stripe_provision import StripeWebhooks  # noqa: PLC0415 - hosts without Stripe lack it
 
         webhooks = StripeWebhooks(
-            self.gateway, self._store, secrets=self._webhook_secrets, namespace=self.namespace, clock=self._clock
+            self.gateway,
+            self._store,
+            secrets=self._webhook_secrets,
+            namespace=self.namespace,
+            on_change=self.config.on_subscription_change,
+            clock=self._clock,
         )
         webhooks.add_listener(lambda notice: self._org_changed(notice.row.org_id))
         return webhooks
@@ -266,8 +274,11 @@ class SaasKit:
             self._usage.sweep_holdings()
 
     def _carry_out(self, *, force: bool) -> Carried:
+        return self._carried((self._apply_catalog, self._provision), force=force)
+
+    def _carried(self, steps: Iterable[Callable[[Carried, bool], None]], *, force: bool) -> Carried:
         done = Carried()
-        for step in (self._apply_catalog, self._provision):
+        for step in steps:
             try:
                 step(done, force)
             except KitError as error:
