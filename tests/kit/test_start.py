@@ -1,8 +1,9 @@
 """The first moments of a kit."""
 
+from tests.kit.world import make_world
+
 from kuploy_saas_kit.model.subscription import OrgSubscription
 from kuploy_saas_kit.stripe_provision.ports import SubscriptionChange
-from tests.kit.world import make_world
 
 
 def test_a_first_start_is_ready_at_once() -> None:

@@ -147,6 +147,17 @@ def test_unknown_keys_are_values_with_words() -> None:
     assert KUPLOY_CLOUD.check_plan(INTERNAL) == ()
 
 
+def test_plans_are_normalised_at_the_edge() -> None:
+    """A plan that was written with aliases is the plan in wire spelling; Internal is itself."""
+    plan = Plan("p", "P", None, {"white-label", "whiteLabel", "timeTravel"}, {"maxApps": 3}, description="d")
+    assert KUPLOY_CLOUD.normalised(plan) == Plan(
+        "p", "P", None, {"whiteLabel", "timeTravel"}, {"maxApps": 3}, description="d"
+    )
+    assert KUPLOY_CLOUD.normalised(INTERNAL) is INTERNAL
+    doubled = KUPLOY_CLOUD.with_keys(limits=[LimitSpec("maxSms", "SMS", aliases=("sms",))])
+    assert doubled.normalised(Plan("p", "P", limits={"sms": 5, "maxSms": UNLIMITED})).limits["maxSms"] == 5
+
+
 def test_hosts_add_keys() -> None:
     """A host's own keys join a shipped schema, which itself stays as it is."""
     mine = LEERAM_BUSINESS.with_keys(features=[FeatureSpec("sms", "SMS")], limits=[LimitSpec("maxSms", "SMS")])

@@ -216,6 +216,7 @@ class SaasKit:
             CatalogError: the catalog would contradict itself, such as two default plans.
             PlanVersionConflictError: somebody else saved the plan in between.
         """
+        plan = self.gate.policy.schema.normalised(plan)
         clamped = self._check_plan(plan, actor)
         with storage_errors("save the plan"):
             saved = self._store.put_plan(plan, expected_version=expected_version)

@@ -127,6 +127,25 @@ class ProductSchema:
             self.check_may_gate(key)
         return self.unknown_keys(features, plan.limits, where=f"plan {plan.slug}")
 
+    def normalised(self, plan: Plan) -> Plan:
+        """*plan* with every key in its wire spelling. Of a limit that is named twice the smaller one counts."""
+        if isinstance(plan.features, AllFeatures):
+            return plan
+        limits: dict[str, LimitValue] = {}
+        for key, value in plan.limits.items():
+            canonical = self.canonical(key)
+            limits[canonical] = min(value, limits.get(canonical, value))
+        return Plan(
+            plan.slug,
+            plan.name,
+            plan.price,
+            {self.canonical(key) for key in plan.features},
+            limits,
+            is_default=plan.is_default,
+            is_active=plan.is_active,
+            description=plan.description,
+        )
+
     def unknown_keys(self, features: Iterable[str], limits: Iterable[str], *, where: str) -> tuple[UnknownKey, ...]:
         """What of *features* and *limits* the schema lacks."""
         unknown = [UnknownKey("feature", key, where) for key in features if self.canonical(key) not in self.features]
