@@ -90,7 +90,7 @@ smoke: build ## try the built wheel in an empty environment
 	rm -rf $(SMOKE)
 	$(BIN)/python -m venv $(SMOKE)
 	$(SMOKE)/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
-	$(SMOKE)/bin/python -I tests/packaging/import_guard.py kuploy_saas_kit
+	$(SMOKE)/bin/python -I tests/packaging/import_guard.py kuploy_saas_kit kuploy_saas_kit.plans
 	$(SMOKE)/bin/python -I -m kuploy_saas_kit --help > $(SMOKE)/help.txt
 	$(SMOKE)/bin/kuploy-saas-kit --help | cmp - $(SMOKE)/help.txt
 	rm -rf $(SMOKE)

@@ -81,7 +81,7 @@ def test_no_tracked_file_names(pattern: str) -> None:
 
 def test_ci_runs_what_the_readme_says() -> None:
     """The README's make commands are targets, and CI calls its test command."""
-    commands = set(re.findall(r"make ([a-z]+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
+    commands = set(re.findall(r"^\$ make ([a-z]+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert {"demo", "test"} <= commands <= targets
     assert "make test\n" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
