@@ -163,14 +163,15 @@ class SaasKit:
     @cached_property
     def async_gate(self) -> AsyncGate:
         """The gate for requests that await their store; the store must have an async side."""
-        make = getattr(self._store, "async_store", None)
-        if make is None:
-            raise ConfigurationError(
-                f"{type(self._store).__name__} has no async side: make an AsyncGate over an async store of your own"
-            )
-        aio = make()
+        store = _async_side(self._store)
+        usage = store if self._usage is self._store else _async_side(self._usage)
         gate = AsyncGate(
-            license=self.license, plans=aio, subscriptions=aio, usage=aio, policy=self.gate.policy, clock=self._clock
+            license=_Awake(self),
+            plans=store,
+            subscriptions=store,
+            usage=usage,
+            policy=self.gate.policy,
+            clock=self._clock,
         )
         gate.share(self.gate)
         return gate
@@ -358,6 +359,15 @@ class SaasKit:
     def _webhook_secrets(self) -> tuple[str, ...]:
         keys = None if self._keys is None else self._keys()
         return () if keys is None else keys.webhook_secrets
+
+
+def _async_side(store: object) -> Any:
+    make = getattr(store, "async_store", None)
+    if make is None:
+        raise ConfigurationError(
+            f"{type(store).__name__} has no async side: make an AsyncGate over an async store of your own"
+        )
+    return make()
 
 
 class _Awake:

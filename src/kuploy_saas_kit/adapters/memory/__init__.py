@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kuploy_saas_kit.adapters.awaited import AwaitedFromMemory
 from kuploy_saas_kit.adapters.memory.billing import CustomerVerbs, ProvisioningVerbs, SubscriptionVerbs
 from kuploy_saas_kit.adapters.memory.license import IdentityVerbs, LeaseVerbs, LicenseVerbs
 from kuploy_saas_kit.adapters.memory.plans import FeedVerbs, PlanVerbs, StandingVerbs
@@ -32,6 +33,10 @@ class MemoryStore(
 
     def migrate(self) -> None:
         """Nothing to make; here so that it stands in for the other stores."""
+
+    def async_store(self) -> AwaitedFromMemory:
+        """The same store for code that awaits."""
+        return AwaitedFromMemory(self)
 
     def close(self) -> None:
         """Nothing to let go of."""

@@ -18,6 +18,7 @@ from kuploy_saas_kit.adapters._rules import (
     highest_before,
     meter_sums,
 )
+from kuploy_saas_kit.adapters.awaited import CountingInThreads
 from kuploy_saas_kit.adapters.redis import scripts
 from kuploy_saas_kit.errors import ConfigurationError, StorageError
 from kuploy_saas_kit.license.ports import ClaimRecord, Lease, LicenseRecord, LicenseSaved
@@ -60,6 +61,10 @@ class RedisStore:
 
     def migrate(self) -> None:
         """Nothing to make; here so that it stands in for the other stores."""
+
+    def async_store(self) -> CountingInThreads:
+        """The counting verbs for code that awaits, over the same connections."""
+        return CountingInThreads(self)
 
     def close(self) -> None:
         """Let go of all connections; the next verb opens new ones."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime, timedelta
 from typing import TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from kuploy_saas_kit._clock import Clock
+from kuploy_saas_kit.adapters.awaited import AwaitedCounting, AwaitedPlans
 from kuploy_saas_kit.adapters.sql.connection import (
     at_once,
     checked_url,
@@ -25,23 +25,6 @@ from kuploy_saas_kit.adapters.sql.connection import (
 from kuploy_saas_kit.adapters.sql.layout import SqlLayout, Tables
 from kuploy_saas_kit.adapters.sql.migration import make_tables
 from kuploy_saas_kit.adapters.sql.store import AllVerbs, BoundStore
-from kuploy_saas_kit.model.plan import Plan, PlanCatalog
-from kuploy_saas_kit.model.subscription import Assignment, OrgStanding
-from kuploy_saas_kit.plans.ports import (
-    Announced,
-    AssignmentSaved,
-    Claim,
-    CounterKey,
-    GivenBack,
-    HoldingSettled,
-    MeterEntry,
-    MeterRecorded,
-    PlanSaved,
-    PlansReplaced,
-    StoredPlans,
-    Taken,
-    UsagePut,
-)
 
 T = TypeVar("T")
 
@@ -75,65 +58,7 @@ class _OneConnection(AllVerbs):
             make_tables(connection, self._tables)
 
 
-class _AsyncVerbs:
-    """The verbs that requests wait for; each is the sync one, run on an awaited connection."""
-
-    async def _run(self, verb: Callable[[AllVerbs], T]) -> T:
-        raise NotImplementedError
-
-    async def load_plans(self) -> StoredPlans:
-        return await self._run(lambda store: store.load_plans())
-
-    async def replace_plans(self, catalog: PlanCatalog, *, revision: int) -> PlansReplaced:
-        return await self._run(lambda store: store.replace_plans(catalog, revision=revision))
-
-    async def put_plan(self, plan: Plan, *, expected_version: int) -> PlanSaved:
-        return await self._run(lambda store: store.put_plan(plan, expected_version=expected_version))
-
-    async def standing(self, org_id: str) -> OrgStanding:
-        return await self._run(lambda store: store.standing(org_id))
-
-    async def put_assignment(self, assignment: Assignment) -> AssignmentSaved:
-        return await self._run(lambda store: store.put_assignment(assignment))
-
-    async def end_assignment(self, org_id: str, *, actor: str, reason: str, at: datetime) -> AssignmentSaved:
-        return await self._run(lambda store: store.end_assignment(org_id, actor=actor, reason=reason, at=at))
-
-    async def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
-        return await self._run(lambda store: store.take(claims, key=key, ttl=ttl))
-
-    async def give_back(self, amounts: Mapping[CounterKey, int]) -> GivenBack:
-        return await self._run(lambda store: store.give_back(amounts))
-
-    async def usage_of(self, scope: str) -> Mapping[str, int]:
-        return await self._run(lambda store: store.usage_of(scope))
-
-    async def seed_usage(self, counter: CounterKey, value: int) -> None:
-        await self._run(lambda store: store.seed_usage(counter, value))
-
-    async def put_usage(self, org_id: str, limit: str, value: int) -> UsagePut:
-        return await self._run(lambda store: store.put_usage(org_id, limit, value))
-
-    async def settle_holding(self, scope: str, key: str) -> HoldingSettled:
-        return await self._run(lambda store: store.settle_holding(scope, key))
-
-    async def release_holding(self, scope: str, key: str) -> GivenBack:
-        return await self._run(lambda store: store.release_holding(scope, key))
-
-    async def sweep_holdings(self) -> GivenBack:
-        return await self._run(lambda store: store.sweep_holdings())
-
-    async def add_meter(self, event_key: str, entries: Sequence[MeterEntry]) -> MeterRecorded:
-        return await self._run(lambda store: store.add_meter(event_key, entries))
-
-    async def meter_total(self, scope: str, limit: str, period: datetime) -> int:
-        return await self._run(lambda store: store.meter_total(scope, limit, period))
-
-    async def announce_once(self, name: str) -> Announced:
-        return await self._run(lambda store: store.announce_once(name))
-
-
-class AsyncBoundStore(_AsyncVerbs):
+class AsyncBoundStore(AwaitedPlans, AwaitedCounting):
     """Every awaited verb inside a transaction of the host's. It never commits; take last, as with `BoundStore`."""
 
     def __init__(self, connection: AsyncConnection | AsyncSession, tables: Tables, clock: Clock | None = None) -> None:
@@ -147,7 +72,7 @@ class AsyncBoundStore(_AsyncVerbs):
         return await connection.run_sync(lambda sync: verb(BoundStore(sync, self._tables, self._clock)))
 
 
-class AsyncSqlStore(_AsyncVerbs):
+class AsyncSqlStore(AwaitedPlans, AwaitedCounting):
     """Implements the async ports in SQLite (aiosqlite) or PostgreSQL (psycopg), on the tables of `SqlStore`.
 
     `AsyncSqlStore.from_url` takes the same URLs. Close it in the event loop that used it.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.orm import Session
@@ -28,6 +30,9 @@ from kuploy_saas_kit.adapters.sql.migration import make_tables
 from kuploy_saas_kit.adapters.sql.plans import PlanVerbs
 from kuploy_saas_kit.adapters.sql.standings import StandingVerbs
 from kuploy_saas_kit.adapters.sql.usage import UsageVerbs
+
+if TYPE_CHECKING:
+    from kuploy_saas_kit.adapters.sql.aio import AsyncSqlStore
 
 _DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg"}
 
@@ -87,7 +92,8 @@ class SqlStore(AllVerbs):
 
     def __init__(self, engine: Engine, *, layout: SqlLayout | None = None, clock: Clock | None = None) -> None:
         self._engine = engine
-        self._tables = Tables(layout or SqlLayout())
+        self._layout = layout or SqlLayout()
+        self._tables = Tables(self._layout)
         self._clock = clock
         self._pid = os.getpid()
 
@@ -117,6 +123,21 @@ class SqlStore(AllVerbs):
     def on(self, connection: Connection | Session) -> BoundStore:
         """The same verbs inside the host's own transaction on the same database; nothing is committed."""
         return BoundStore(connection, self._tables, self._clock)
+
+    @cached_property
+    def _awaited(self) -> AsyncSqlStore:
+        from kuploy_saas_kit.adapters.sql.aio import AsyncSqlStore  # noqa: PLC0415 - it is built from this module
+
+        url = self._engine.url.render_as_string(hide_password=False)
+        return AsyncSqlStore.from_url(url, layout=self._layout, clock=self._clock)
+
+    def async_store(self) -> AsyncSqlStore:
+        """The same tables for code that awaits: one store with connections of its own, made when first asked for.
+
+        Close it (`await store.async_store().close()`) in the event loop that used it. An engine that was made with
+        more than a URL has no such twin: make the `AsyncSqlStore` over an engine of your own.
+        """
+        return self._awaited
 
     def close(self) -> None:
         """Let go of all connections; the next verb opens new ones."""
