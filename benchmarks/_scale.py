@@ -1,8 +1,8 @@
 """A million orgs known to the gate: bytes for each, and what a publication costs. In a process of its own.
 
-    python benchmarks/_scale.py [orgs]
+    python benchmarks/_scale.py 1000000 10
 
-Prints JSON. Garbage collection is off while anything is timed.
+Takes the number of orgs and of plans, and prints JSON. Garbage collection is off while anything is timed.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import json
 import os
 import random
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from time import thread_time_ns
+from typing import Any
 
 from _rounds import no_collection
 from _world import make_catalog, make_gate
@@ -43,7 +44,7 @@ class ManyOrgs(MemoryStore):
 
     def standing(self, org_id: str) -> OrgStanding:
         """One of the plans, by the number that the org's id begins with."""
-        return self._standings[int(org_id[:8], 16) % len(self._standings)]
+        return self._standings[_plan_number(org_id, len(self._standings))]
 
 
 def _standing(slug: str) -> OrgStanding:
@@ -73,34 +74,53 @@ def fill(gate: Gate, org_ids: Sequence[str]) -> None:
             gate.allows(org_id, FEATURES[0])
 
 
-def publications(few: Gate, all_: Gate, plans: int) -> dict[str, dict[str, float]]:
+def publications(few: Gate, all_: Gate, plans: int, org_ids: Sequence[str]) -> dict[str, dict[str, float]]:
     """Milliseconds of a publication with few orgs kept and with all of them, in interleaved rounds."""
-    catalogs = [make_plans(plans, seed) for seed in (1, 2)]
-    snapshots = [FixedSnapshot(grant=LicenseGrant("benchmark", FEATURES[:n])) for n in (20, 25)]
-    verbs: dict[str, Callable[[Gate, int], None]] = {
-        "publish_license": lambda gate, n: gate.publish_license(snapshots[n % 2]),
-        "publish_plans": lambda gate, n: gate.publish_plans(catalogs[n % 2]),
-    }
-    figures = {}
-    for name, verb in verbs.items():
-        rounds = [[_timed(verb, gate, n) for gate in (few, all_)] for n in range(ROUNDS)]
-        figures[name] = {
+    licenses, catalogs = (FEATURES[:20], FEATURES[:25]), (make_plans(plans, seed=1), make_plans(plans, seed=2))
+    snapshots = [FixedSnapshot(grant=LicenseGrant("benchmark", licensed)) for licensed in licenses]
+    times: dict[str, list[tuple[float, float]]] = {"publish_license": [], "publish_plans": []}
+    for number in range(ROUNDS):
+        new = number % 2
+        for name, verb, argument in (
+            ("publish_license", Gate.publish_license, snapshots[new]),
+            ("publish_plans", Gate.publish_plans, catalogs[new]),
+        ):
+            times[name].append((_timed(verb, few, argument), _timed(verb, all_, argument)))
+        for gate in (few, all_):
+            verify(gate, org_ids[:100], licenses[new], catalogs[new])
+    return {
+        name: {
             "few_ms": min(first for first, _ in rounds),
             "all_ms": min(second for _, second in rounds),
             "ratio": median(second / first for first, second in rounds),
         }
-    return figures
+        for name, rounds in times.items()
+    }
 
 
-def _timed(verb: Callable[[Gate, int], None], gate: Gate, number: int) -> float:
+def verify(gate: Gate, org_ids: Iterable[str], licensed: Sequence[str], catalog: PlanCatalog) -> None:
+    """Stop the run unless the kept answers follow what was published."""
+    for org_id in org_ids:
+        plan = catalog.plans[_plan_number(org_id, len(catalog))]
+        for feature in FEATURES:
+            want = feature in licensed and plan.entitlements.allows(feature)
+            if gate.allows(org_id, feature) is not want:
+                raise SystemExit(f"wrong answer after a publication, for {org_id} and {feature}: not {want}")
+
+
+def _timed(publish: Callable[[Gate, Any], None], gate: Gate, argument: object) -> float:
     with no_collection():
         start = thread_time_ns()
-        verb(gate, number)
+        publish(gate, argument)
         return (thread_time_ns() - start) / 1e6
 
 
+def _plan_number(org_id: str, plans: int) -> int:
+    return int(org_id[:8], 16) % plans
+
+
 def at_scale(plans: int, org_ids: Sequence[str]) -> dict[str, object]:
-    """The figures for one number of plans."""
+    """Bytes an org, the time of its first question, and publications."""
     catalog = make_plans(plans, seed=1)
     few, all_ = (make_gate(FEATURES, FEATURES, ManyOrgs(catalog)) for _ in range(2))
     fill(few, org_ids[:FEW])
@@ -113,16 +133,16 @@ def at_scale(plans: int, org_ids: Sequence[str]) -> dict[str, object]:
     return {
         "bytes_per_org": None if before is None or after is None else (after - before) / (len(org_ids) - FEW),
         "first_question_ns": cold,
-        "publications": publications(few, all_, plans),
+        "publications": publications(few, all_, plans, org_ids),
     }
 
 
 def main() -> None:
-    """Print the figures for 10 and 1,000 plans."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    """Print the figures."""
+    orgs, plans = (int(argument) for argument in sys.argv[1:])
     draw = random.Random(11)  # noqa: S311 - no secret
-    org_ids = [f"{n:08x}{draw.randbytes(12).hex()}" for n in range(count)]
-    print(json.dumps({"orgs": count, "plans": {plans: at_scale(plans, org_ids) for plans in (10, 1000)}}))
+    org_ids = [f"{n:08x}{draw.randbytes(12).hex()}" for n in range(orgs)]
+    print(json.dumps(at_scale(plans, org_ids)))
 
 
 if __name__ == "__main__":
