@@ -4,7 +4,7 @@
     python benchmarks/gate.py --json     the same figures as JSON
     python benchmarks/gate.py --quick    fewer rounds and orgs, to try the script
 
-An SDK that is not installed is skipped (`pip install --group bench` installs them). Nothing here enforces a target: on
+An SDK that is not installed is skipped; `pip install -r benchmarks/peers/requirements.txt` installs them. Nothing here enforces a target: on
 a shared machine such a test would fail at random.
 """
 
