@@ -27,7 +27,7 @@ KitError
     ├── BillingDisabledError      no Stripe keys yet: everything but checkout and provisioning works
     ├── CheckoutRefusedError      this plan or org is not to be sold by checkout
     ├── StripeUnavailableError    Stripe did not answer: retry later (.request_id)
-    ├── StripeRejectedError       Stripe refused the request (.request_id, .code, .status)
+    ├── StripeRejectedError       Stripe refused the request (.request_id, .code, .param, .status)
     ├── OwnershipError            an object at Stripe carries our id but not our mark
     ├── StaleDiffError            account or catalog changed since the diff was made: make it again
     └── WebhookRejectedError      not a webhook that Stripe signed for us: answer 400
@@ -164,11 +164,18 @@ class CheckoutRefusedError(BillingError):
 
 class _StripeError(BillingError):
     def __init__(
-        self, message: str, *, status: int | None = None, code: str | None = None, request_id: str | None = None
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        param: str | None = None,
+        request_id: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
+        self.param = param
         self.request_id = request_id
 
 

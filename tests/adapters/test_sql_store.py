@@ -129,17 +129,20 @@ def test_the_database_keeps_one_active_default(store: SqlStore, change: str) -> 
 
 
 def test_stripe_columns_show_the_current_space(store: SqlStore) -> None:
-    """They are those of the account and mode that was written last, and change with it in one step."""
+    """They are those of the account and mode that is in use, and change with it in one step."""
     query = """SELECT "stripeProductId", "stripePriceId" FROM cloud_plans WHERE "planId" = 'pro'"""
+    store.use_space(TEST_MODE)
     store.put_mapping(TEST_MODE, mapping(), made())
     store.replace_plans(CATALOG, revision=1)
     assert rows(store, query) == [("prod_pro", "price_1")]
-    store.save_fingerprint(LIVE, None)
+    store.use_space(LIVE)
     assert rows(store, query) == [(None, None)]
     store.put_mapping(LIVE, mapping(price_id="price_9"), made(price_id="price_9"))
     assert rows(store, query) == [("prod_pro", "price_9")]
-    store.save_fingerprint(TEST_MODE, "a")
-    assert rows(store, query) == [("prod_pro", "price_1")]
+    store.put_mapping(TEST_MODE, mapping(price_id="price_2"), made(price_id="price_2"))
+    assert rows(store, query) == [("prod_pro", "price_9")]
+    store.use_space(TEST_MODE)
+    assert rows(store, query) == [("prod_pro", "price_2")]
     store.drop_mapping(TEST_MODE, "pro")
     assert rows(store, query) == [(None, None)]
 

@@ -1,6 +1,7 @@
 """The wiring: what one run does, what runs in the background, what other processes see."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.kit.world import CATALOG, KEYS, PRO, World, make_world
@@ -11,13 +12,17 @@ from kuploy_saas_kit.errors import (
     CatalogAuthorityError,
     CatalogError,
     CeilingExceededError,
+    CheckoutRefusedError,
     ConfigurationError,
     InvalidValueError,
     NeverGateKeyError,
     PlanVersionConflictError,
 )
 from kuploy_saas_kit.license import LicenseStatus
+from kuploy_saas_kit.model.subscription import OrgSubscription, StripeSpace
 from kuploy_saas_kit.plans import UNLIMITED, Plan, PlanCatalog, Price, Reason
+from kuploy_saas_kit.stripe_provision import StripeKeys
+from kuploy_saas_kit.stripe_provision.ports import PutOutcome
 
 
 @pytest.fixture
@@ -193,3 +198,62 @@ def test_async_gate_needs_an_async_side(world: World) -> None:
     """A store without an async side is named in the error."""
     with pytest.raises(ConfigurationError, match="has no async side"):
         SaasKit(world.kit().config, object()).async_gate
+
+
+LIVE_KEYS = StripeKeys(secret="sk_live_kit", publishable="pk_live_kit", webhook_secrets=("whsec_kit",))
+
+
+def test_a_test_subscription_counts_only_in_test_mode(world: World) -> None:
+    """From the run after going live a subscription of test mode grants nothing, in every process; back it does."""
+    kit, other = world.kit(), world.kit()
+    kit.run_once()
+    row = subscription(kit.gateway.space())
+    assert world.store.put_subscription(row, expected_version=0).outcome is PutOutcome.SAVED
+    other.license.load()
+    other.gate.begin_keeping(world.store.load_plans().catalog)
+    for keys, granted in ((KEYS, True), (LIVE_KEYS, False), (None, False), (KEYS, True)):
+        world.keys = keys
+        world.later(seconds=60)
+        kit.run_once()
+        other._follow_changes()
+        assert kit.gate.allows("acme", "aiAssistant") is granted
+        assert other.gate.allows("acme", "aiAssistant") is granted
+
+
+def test_going_live_counts_whatever_the_license_permits(world: World) -> None:
+    """Swapped keys are followed while the license does not permit provisioning."""
+    kit = world.kit()
+    kit.run_once()
+    world.store.put_subscription(subscription(kit.gateway.space()), expected_version=0)
+    world.hub.outage("refused")
+    world.later(days=2)
+    world.keys = LIVE_KEYS
+    assert kit.run_once().provision is None
+    assert not kit.gate.allows("acme", "aiAssistant")
+
+
+def test_an_internal_org_buys_nothing(world: World) -> None:
+    """The kit's checkout knows the assignments of its store, and its clock when they end."""
+    kit = world.kit()
+    kit.run_once()
+    urls = {"success_url": "https://a.example/", "cancel_url": "https://a.example/"}
+    kit.gate.assign("acme", "internal", actor="admin", reason="ours", until=world.clock.now() + timedelta(hours=1))
+    with pytest.raises(CheckoutRefusedError, match="unassign it first"):
+        kit.checkout.start("acme", "pro", **urls)
+    world.later(hours=1)
+    assert kit.checkout.start("acme", "pro", **urls).kind == "checkout"
+
+
+def subscription(space: StripeSpace) -> OrgSubscription:
+    """The row of an org that pays for Pro."""
+    return OrgSubscription(
+        subscription_id="sub_1",
+        space=space,
+        org_id="acme",
+        customer_id="cus_1",
+        plan="pro",
+        price_id="price_1",
+        status="active",
+        known_status="active",
+        created=datetime(2026, 1, 1, tzinfo=UTC),
+    )

@@ -31,7 +31,7 @@ from kuploy_saas_kit.model.subscription import StripeSpace
 from kuploy_saas_kit.stripe_provision import PlanOutcome, StripeGateway, StripeProvisioner, naming
 from kuploy_saas_kit.stripe_provision.changes import ArchivePrice, CreatePrice, UpdateProduct
 from kuploy_saas_kit.stripe_provision.keys import StripeKeys
-from kuploy_saas_kit.stripe_provision.ports import MadePrice, PriceMapping
+from kuploy_saas_kit.stripe_provision.ports import MadePrice, MappingPut, PriceMapping
 
 THREE = catalog(pro(), business(), Plan("mini", "Mini", Price(500, "cad")))
 PRO = catalog(pro())
@@ -431,7 +431,7 @@ class FailingStore(MemoryStore):
     def save_fingerprint(self, space: StripeSpace, fingerprint: str | None) -> None:
         self._inner.save_fingerprint(space, fingerprint)
 
-    def put_mapping(self, space: StripeSpace, mapping: PriceMapping, price: MadePrice) -> None:
+    def put_mapping(self, space: StripeSpace, mapping: PriceMapping, price: MadePrice) -> MappingPut:
         raise OSError("disk full")
 
 

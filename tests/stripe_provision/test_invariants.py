@@ -29,7 +29,7 @@ from kuploy_saas_kit.model.money import Price
 from kuploy_saas_kit.model.plan import Plan, PlanCatalog
 from kuploy_saas_kit.model.subscription import StripeSpace
 from kuploy_saas_kit.stripe_provision import StripeProvisioner
-from kuploy_saas_kit.stripe_provision.ports import MadePrice, PriceMapping
+from kuploy_saas_kit.stripe_provision.ports import MadePrice, MappingPut, PriceMapping
 from kuploy_saas_kit.testing.stripe.faults import FaultKind
 
 # Two replicas have some 48,620 interleavings, which take half an hour: the suite draws some of them.
@@ -61,9 +61,9 @@ class WatchedStore(MemoryStore):
         super().__init__()
         self.before: Callable[[], None] = lambda: None
 
-    def put_mapping(self, space: StripeSpace, mapping: PriceMapping, price: MadePrice) -> None:
+    def put_mapping(self, space: StripeSpace, mapping: PriceMapping, price: MadePrice) -> MappingPut:
         self.before()
-        super().put_mapping(space, mapping, price)
+        return super().put_mapping(space, mapping, price)
 
     def drop_mapping(self, space: StripeSpace, slug: str) -> None:
         self.before()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from typing import Any
 
 import pytest
-from tests.stripe_provision.world import LIVE_KEY, TEST_SPACE, License, World, business, catalog, pro
+from tests.stripe_provision.world import LIVE_KEY, TEST_KEY, TEST_SPACE, License, World, business, catalog, pro
 
 from kuploy_saas_kit.adapters.memory import MemoryStore
 from kuploy_saas_kit.errors import BillingDisabledError, CheckoutRefusedError, StripeRejectedError
-from kuploy_saas_kit.model.subscription import Access, OrgSubscription
+from kuploy_saas_kit.model.subscription import Access, Assignment, OrgSubscription, StripeSpace
 from kuploy_saas_kit.stripe_provision import Checkout, CheckoutSession, SessionKind, StripeWebhooks, naming
+from kuploy_saas_kit.stripe_provision.ports import MadePrice
 from kuploy_saas_kit.testing.stripe.quirks import Quirks, Settings
 
 SECRET = "whsec_shop"
@@ -31,6 +33,8 @@ SEED_EVENTS = (
 
 class Shop(World):
     """A world that sells: plans in place, an endpoint that takes Stripe's deliveries, a checkout."""
+
+    store: MemoryStore
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -302,6 +306,99 @@ def test_a_customer_deleted_by_hand_is_no_dead_end() -> None:
     assert shop.checkout.portal("acme", return_url="https://shop.test/").kind is SessionKind.PORTAL
 
 
+def test_what_another_customer_bought_is_found_without_a_webhook() -> None:
+    """The customer that takes a deleted one's place is remembered, so that the success page finds what it bought."""
+    shop = Shop()
+    shop.sell()
+    for _ in range(2):  # within a day Stripe repeats the answer to the same request for a customer
+        gone = shop.store.customer_of(TEST_SPACE, "acme")
+        shop.stripe().v1.customers.delete(str(gone))
+        shop.webhooks.resync_all()
+        session = shop.start()
+        assert session.kind is SessionKind.CHECKOUT
+        assert shop.store.customer_of(TEST_SPACE, "acme") != gone
+        shop.sim.pay(session.id)
+        shop.webhooks.sync_org("acme")
+        assert shop.rows()[-1].access is Access.GRANTED
+        assert shop.rows()[-1].customer_id == shop.store.customer_of(TEST_SPACE, "acme")
+
+
+def test_races_for_a_deleted_customers_place_end_with_one() -> None:
+    """Eight checkouts at once after the customer was deleted make one other customer."""
+    shop = Shop()
+    shop.start()
+    shop.stripe().v1.customers.delete(str(shop.store.customer_of(TEST_SPACE, "acme")))
+    _race(8, shop.start)
+    (customer,) = shop.stripe().v1.customers.list({"limit": 100}).data
+    assert customer.id == shop.store.customer_of(TEST_SPACE, "acme")
+
+
+def test_a_missing_price_leaves_the_customer_alone() -> None:
+    """Stripe's refusal for a price that it does not have reaches the caller, and the customer stays the org's."""
+    shop = Shop()
+    shop.start()
+    customer = shop.store.customer_of(TEST_SPACE, "acme")
+    held = shop.store.load_mappings(TEST_SPACE)["pro"]
+    made = MadePrice(price_id="price_gone", slug="pro", product_id=held.product_id, lookup_key="x")
+    shop.store.put_mapping(TEST_SPACE, replace(held, price_id="price_gone"), made)
+    with pytest.raises(StripeRejectedError) as caught:
+        shop.start()
+    assert (caught.value.code, caught.value.param) == ("resource_missing", "line_items[0][price]")
+    assert shop.store.customer_of(TEST_SPACE, "acme") == customer
+
+
+def internal(until: datetime | None = None) -> Assignment:
+    """Acme on the Internal plan."""
+    return Assignment(
+        org_id="acme",
+        plan="internal",
+        actor="root",
+        reason="ours",
+        assigned_at=datetime(2026, 1, 1, tzinfo=UTC),
+        until=until,
+    )
+
+
+def test_an_internal_org_buys_nothing() -> None:
+    """Internal bypasses billing: the checkout is refused until the assignment is taken away or over."""
+    shop = Shop()
+    checkout = Checkout(shop.gateway, shop.store, shop.license, standings=shop.store, clock=shop.clock)
+
+    def start() -> CheckoutSession:
+        return checkout.start("acme", "pro", success_url="https://shop.test/ok", cancel_url="https://shop.test/no")
+
+    shop.store.put_assignment(internal())
+    shop.forget_requests()
+    with pytest.raises(CheckoutRefusedError, match="unassign it first"):
+        start()
+    assert shop.sim.requests == []
+    shop.store.end_assignment("acme", actor="root", reason="over", at=shop.clock.now())
+    assert start().kind is SessionKind.CHECKOUT
+    shop.store.put_assignment(internal(until=shop.clock.now()))
+    assert start().kind is SessionKind.CHECKOUT
+    shop.store.put_assignment(replace(internal(), plan="business"))
+    assert start().kind is SessionKind.CHECKOUT
+
+
+def test_a_running_subscription_of_an_internal_org_is_shown_and_not_cancelled() -> None:
+    """An assignment never touches Stripe: the subscription stays, webhooks keep its row, and the portal opens."""
+    shop = Shop()
+    name = shop.sell()
+    shop.forget_requests()
+    shop.store.put_assignment(internal())
+    assert shop.sim.requests == []
+    checkout = Checkout(shop.gateway, shop.store, shop.license, standings=shop.store, clock=shop.clock)
+    with pytest.raises(CheckoutRefusedError, match="portal"):
+        checkout.start("acme", "pro", success_url="https://shop.test/ok", cancel_url="https://shop.test/no")
+    shop.sim.switch_plan(name, shop.sold("business")["id"])  # type: ignore[index]
+    shop.sim.deliver()
+    standing = shop.store.standing("acme")
+    assert standing.assignment == internal()
+    assert standing.subscription is not None
+    assert (standing.subscription.plan, standing.subscription.access) == ("business", Access.GRANTED)
+    assert checkout.portal("acme", return_url="https://shop.test/").kind is SessionKind.PORTAL
+
+
 def test_nobody_buys_twice_while_webhooks_are_late() -> None:
     """An org that has just paid is sent to the portal before any delivery arrived."""
     shop = Shop()
@@ -383,6 +480,50 @@ def test_going_live_sells_anew() -> None:
     assert shop.provisioner.provision(WANTED).is_complete
     assert shop.start().kind is SessionKind.CHECKOUT
     assert shop.store.customer_of(shop.gateway.space(), "acme") != shop.store.customer_of(TEST_SPACE, "acme")
+
+
+def test_test_subscriptions_end_with_going_live() -> None:
+    """From the first run or delivery with live keys on test mode grants nothing; with the test key it does again."""
+    shop = Shop()
+    shop.sell()
+    for key, counts in ((LIVE_KEY, False), (TEST_KEY, True)):
+        shop.key = key
+        assert shop.provisioner.provision(WANTED, dry_run=True).dry_run
+        assert (shop.store.standing("acme").subscription is None) is counts  # a dry run writes nothing
+        shop.provisioner.provision(WANTED)
+        assert (shop.store.standing("acme").subscription is not None) is counts
+
+
+class ToldStore(MemoryStore):
+    """Remembers which spaces it was told to use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[StripeSpace] = []
+
+    def use_space(self, space: StripeSpace) -> None:
+        """Use it, and remember."""
+        self.told.append(space)
+        super().use_space(space)
+
+
+def test_a_delivery_says_which_space_is_current() -> None:
+    """A process that only takes deliveries follows the keys too, and tells the store once."""
+    store = ToldStore()
+    shop = Shop(store=store)
+    shop.sell()
+    store.told.clear()
+    shop.key = LIVE_KEY
+    for _ in range(2):
+        shop.webhooks.sync_org("acme")
+    assert shop.store.standing("acme").subscription is None
+    assert store.told == [shop.gateway.space()]
+    shop.key = TEST_KEY
+    shop.sim.fail_payment(shop.rows()[0].subscription_id)
+    shop.sim.deliver()
+    assert store.told[1:] == [TEST_SPACE]
+    assert shop.row().access is Access.GRACE
+    assert shop.store.standing("acme").subscription == shop.row()
 
 
 def test_sessions_carry_who_buys() -> None:

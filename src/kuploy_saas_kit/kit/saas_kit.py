@@ -204,7 +204,14 @@ class SaasKit:
         """Sells plans to orgs."""
         from kuploy_saas_kit.stripe_provision import Checkout  # noqa: PLC0415 - hosts without Stripe lack it
 
-        return Checkout(self.gateway, self._store, self.license, namespace=self.namespace)
+        return Checkout(
+            self.gateway,
+            self._store,
+            self.license,
+            namespace=self.namespace,
+            standings=self._store,
+            clock=self._clock,
+        )
 
     def save_plan(self, plan: Plan, *, actor: str, expected_version: int) -> PlanSave:
         """Save a plan of an operator-owned catalog: checked against the license, stored, carried to Stripe.
@@ -301,7 +308,12 @@ class SaasKit:
             done.plans = self._store.replace_plans(catalog, revision=revision)
 
     def _provision(self, done: Carried, force: bool) -> None:  # noqa: FBT001 - a step of `_carry_out`
-        if self._keys is None or self._keys() is None or not self.license.snapshot().permits(Operation.PROVISION):
+        if self._keys is None or self._keys() is None:
+            return
+        with storage_errors("use the keys' account and mode"):
+            # Whatever the license permits: subscriptions of test mode end with going live.
+            self._store.use_space(self.gateway.space())
+        if not self.license.snapshot().permits(Operation.PROVISION):
             return
         with storage_errors("load the plans"):
             stored = self._store.load_plans()

@@ -20,6 +20,7 @@ from kuploy_saas_kit.errors import (
     StaleDiffError,
     StripeRejectedError,
     StripeUnavailableError,
+    storage_errors,
 )
 from kuploy_saas_kit.model.plan import PlanCatalog
 from kuploy_saas_kit.model.subscription import StripeSpace
@@ -48,8 +49,7 @@ from kuploy_saas_kit.stripe_provision.diff import (
     provision_changes,
     wanted_catalog,
 )
-from kuploy_saas_kit.stripe_provision.ports import MadePrice, ProvisioningStore, RemoteProduct, StripePort
-from kuploy_saas_kit.stripe_provision.stores import storage_errors
+from kuploy_saas_kit.stripe_provision.ports import CatalogStore, MadePrice, RemoteProduct, StripePort
 
 ROUNDS: Final = 5
 """How often one run looks at Stripe and applies what is still to do."""
@@ -115,7 +115,7 @@ class StripeProvisioner:
     def __init__(
         self,
         gateway: StripePort,
-        store: ProvisioningStore,
+        store: CatalogStore,
         *,
         namespace: str = naming.DEFAULT_NAMESPACE,
         allow_empty: bool = False,
@@ -141,12 +141,15 @@ class StripeProvisioner:
     ) -> ProvisionReport:
         """Make Stripe sell *catalog*; from any state, any number of times. An unchanged catalog costs no call.
 
+        From then on only subscriptions of the key's account and mode count: those of test mode end with going live.
         *revision* orders catalogs: an older one never overwrites a newer. *force* looks at Stripe even so (drift).
         *expected* is a diff; `StaleDiffError` if it is not what would be done now. Raises `BillingDisabledError`
         without keys and `StripeUnavailableError` or `StripeRejectedError` if Stripe cannot even be read; what
         happens later is in the report. `StorageError` if the store fails: what is sold until then goes on.
         """
         run = self._run(catalog, revision)
+        if not dry_run:
+            run.use_space()
         if not (force or dry_run or expected is not None) and run.nothing_to_look_at():
             return run.report(dry_run=False)
         changes = run.changes()
@@ -163,7 +166,7 @@ class StripeProvisioner:
 class _Run:
     """One run: one key, one catalog, and what became of each plan."""
 
-    def __init__(self, port: StripePort, store: ProvisioningStore, space: StripeSpace, wanted: Wanted) -> None:
+    def __init__(self, port: StripePort, store: CatalogStore, space: StripeSpace, wanted: Wanted) -> None:
         self.port = port
         self._store = store
         self._space = space
@@ -172,8 +175,13 @@ class _Run:
         self._refused: dict[str, Change] = {}
         self._given_up: dict[str, PlanResult] = {}
 
+    def use_space(self) -> None:
+        # Asked of the store each time: whatever another process with other keys did, the next run mends it.
+        with storage_errors("use the keys' account and mode"):
+            self._store.use_space(self._space)
+
     def nothing_to_look_at(self) -> bool:
-        with storage_errors():
+        with storage_errors("load what was provisioned"):
             mappings = self._store.load_mappings(self._space)
             fingerprint = self._store.load_fingerprint(self._space)
         if is_overtaken(self._wanted, mappings):
@@ -216,7 +224,7 @@ class _Run:
 
     def _observe(self) -> Observed:
         catalog = self.port.catalog(self._wanted.namespace)
-        with storage_errors():
+        with storage_errors("load what was provisioned"):
             mappings = self._store.load_mappings(self._space)
         seen = Observed(
             space=self._space,
@@ -317,7 +325,7 @@ class _Run:
             case PersistMapping():
                 self._put_mapping(change, change.price_id or new_price or "")
             case DropMapping():
-                with storage_errors():
+                with storage_errors("take the plan out of sale"):
                     self._store.drop_mapping(self._space, change.slug)
             case Blocked() | Skipped():
                 pass
@@ -329,14 +337,13 @@ class _Run:
         made = MadePrice(
             price_id=price_id, slug=change.slug, product_id=change.product_id, lookup_key=change.lookup_key
         )
-        with storage_errors():
-            held = self._store.load_mappings(self._space).get(change.slug)
-            if held is not None and held.revision > change.revision:
-                raise StaleDiffError(f"catalog revision {held.revision} was applied meanwhile")
-            self._store.put_mapping(self._space, change.mapping_to(price_id), made)
+        with storage_errors("put the plan on sale"):
+            put = self._store.put_mapping(self._space, change.mapping_to(price_id), made)
+        if not put.saved:
+            raise StaleDiffError(f"catalog revision {put.revision} was applied meanwhile")
 
     def _save_fingerprint(self, fingerprint: str | None) -> None:
-        with storage_errors():
+        with storage_errors("save what was provisioned"):
             self._store.save_fingerprint(self._space, fingerprint)
 
     def _create_product(self, change: CreateProduct) -> RemoteProduct:

@@ -346,7 +346,10 @@ def _translated(error: stripe.StripeError) -> BillingError:
     if status in _WAITING_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR or code in _WAITING_CODES:
         message = f"Stripe could not answer now (HTTP {status}, {code or 'no code'})"
         return StripeUnavailableError(message, status=status, code=code, request_id=error.request_id)
-    return StripeRejectedError(_refusal(error, status), status=status, code=code, request_id=error.request_id)
+    param = getattr(error, "param", None)
+    return StripeRejectedError(
+        _refusal(error, status), status=status, code=code, param=param, request_id=error.request_id
+    )
 
 
 def _code_of(error: stripe.StripeError) -> str | None:

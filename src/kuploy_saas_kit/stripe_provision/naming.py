@@ -28,6 +28,7 @@ NAMESPACE: Final = "kuploy_ns"
 PLAN: Final = "kuploy_plan"
 REVISION: Final = "kuploy_rev"
 ORG: Final = "org_id"
+INSTEAD_OF: Final = "kuploy_instead_of"
 
 _INTERVALS: Final = {BillingCycle.MONTHLY: "month", BillingCycle.ANNUAL: "year"}
 _PLAIN_SLUG: Final = re.compile(r"[a-z0-9_-]{1,60}")

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from kuploy_saas_kit.model.status import Operation
-from kuploy_saas_kit.model.subscription import OrgSubscription, StripeSpace
+from kuploy_saas_kit.model.subscription import OrgStanding, OrgSubscription, StripeSpace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,14 +179,40 @@ class MadePrice:
     lookup_key: str
 
 
+@dataclass(frozen=True, slots=True)
+class MappingPut:
+    """Whether the mapping was put. Not put: the plan is sold by a catalog of the higher *revision* already."""
+
+    saved: bool
+    revision: int
+
+    def __bool__(self) -> bool:
+        raise TypeError("use .saved")
+
+
+class CurrentSpace(Protocol):
+    """Knows which space the operator's keys are of. Subscriptions of all other spaces grant nothing."""
+
+    def use_space(self, space: StripeSpace) -> None:
+        """From now on only subscriptions of *space* count in standings, in every process.
+
+        A change of it enters the change feed for everyone, and raises no standing's version; the same space again
+        changes nothing and costs one read. Before the first call every subscription counts. Rows of other spaces
+        stay as they are: they count again when their space is used again.
+        """
+
+
 class ProvisioningStore(Protocol):
     """Keeps what was provisioned, by space. What belongs to one space is never seen in another."""
 
     def load_mappings(self, space: StripeSpace) -> Mapping[str, PriceMapping]:
         """The mappings of the plans that are sold now, by slug."""
 
-    def put_mapping(self, space: StripeSpace, mapping: PriceMapping, price: MadePrice) -> None:
-        """Sell the plan by this price from now on and remember the price for ever, in one step."""
+    def put_mapping(self, space: StripeSpace, mapping: PriceMapping, price: MadePrice) -> MappingPut:
+        """Sell the plan by this price from now on and remember the price for ever, in one step.
+
+        Where the plan's mapping has a higher revision nothing is written, whoever writes at the same time.
+        """
 
     def drop_mapping(self, space: StripeSpace, slug: str) -> None:
         """Stop selling the plan."""
@@ -281,12 +307,29 @@ class CustomerStore(Protocol):
     def keep_customer(self, space: StripeSpace, org_id: str, customer_id: str) -> str:
         """The org's customer id; *customer_id* becomes it where there is none yet (insert if absent)."""
 
+    def replace_customer(self, space: StripeSpace, org_id: str, customer_id: str, *, instead_of: str) -> str:
+        """The org's customer id; *customer_id* becomes it unless it is another one than *instead_of* by now.
+
+        For a customer that somebody deleted at Stripe.
+        """
+
     def org_of_customer(self, space: StripeSpace, customer_id: str) -> str | None:
         """The org that the customer is, or None."""
 
 
-class BillingStore(ProvisioningStore, SubscriptionStore, CustomerStore, Protocol):
+class CatalogStore(ProvisioningStore, CurrentSpace, Protocol):
+    """What provisioning needs of a store."""
+
+
+class BillingStore(CatalogStore, SubscriptionStore, CustomerStore, Protocol):
     """What webhooks and checkout need of a store."""
+
+
+class Standings(Protocol):
+    """Whoever knows what an org is on. A `StandingStore` fits as it is."""
+
+    def standing(self, org_id: str) -> OrgStanding:
+        """The org's subscription and its assignment."""
 
 
 class CheckoutLicense(Protocol):

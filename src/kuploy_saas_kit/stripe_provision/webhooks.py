@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Final, TypeAlias
 
 from kuploy_saas_kit._clock import Clock, SystemClock
-from kuploy_saas_kit.errors import KitError, StorageError, WebhookRejectedError
+from kuploy_saas_kit.errors import KitError, StorageError, WebhookRejectedError, storage_errors
 from kuploy_saas_kit.model.subscription import Access, OrgSubscription, StripeSpace
 from kuploy_saas_kit.stripe_provision import naming
 from kuploy_saas_kit.stripe_provision.keys import checked_webhook_secrets
@@ -29,7 +29,6 @@ from kuploy_saas_kit.stripe_provision.ports import (
 )
 from kuploy_saas_kit.stripe_provision.remote import parse_event
 from kuploy_saas_kit.stripe_provision.signature import verify_signature
-from kuploy_saas_kit.stripe_provision.stores import storage_errors
 from kuploy_saas_kit.stripe_provision.subscriptions import (
     Alarm,
     Folded,
@@ -160,6 +159,7 @@ class StripeWebhooks:
         self._on_change = on_change
         self._clock = clock or SystemClock()
         self._listeners: list[Callable[[BillingNotice], None]] = []
+        self._space: StripeSpace | None = None
 
     def add_listener(self, listener: Callable[[BillingNotice], None]) -> None:
         """Call *listener* after each committed change, failed payment or alarm. What it raises is logged."""
@@ -190,13 +190,13 @@ class StripeWebhooks:
     def sync_subscription(self, subscription_id: str) -> SubscriptionSync:
         """Compare one subscription with Stripe now, such as on the page that a buyer returns to."""
         port = self._gateway.pinned()
-        return self._sync(port, port.space(), subscription_id)
+        return self._sync(port, self._use_space(port), subscription_id)
 
     def sync_org(self, org_id: str) -> tuple[SubscriptionSync, ...]:
         """Compare all subscriptions of the org's customer, and those that are held for it, with Stripe now."""
         port = self._gateway.pinned()
-        space = port.space()
-        with storage_errors():
+        space = self._use_space(port)
+        with storage_errors("load the org's subscriptions"):
             customer_id = self._store.customer_of(space, org_id)
             held = [row.subscription_id for row in self._store.subscriptions_of(org_id) if row.space == space]
         listed = [item.id for item in port.subscriptions(customer_id=customer_id)] if customer_id is not None else []
@@ -205,10 +205,10 @@ class StripeWebhooks:
     def resync_all(self) -> ResyncReport:
         """Compare every subscription of the account with its row; heals lost events and unmatched rows."""
         port = self._gateway.pinned()
-        space = port.space()
+        space = self._use_space(port)
         remotes = [item for item in port.subscriptions() if not naming.is_foreign(item.metadata, self._namespace)]
         syncs = [self._sync(port, space, item.id) for item in remotes if self._differs(item, space)]
-        with storage_errors():
+        with storage_errors("load the unmatched subscriptions"):
             unmatched = tuple(row.subscription_id for row in self._store.unmatched_subscriptions(space))
         changes = tuple(sync.change for sync in syncs if sync.change is not None)
         return ResyncReport(len(remotes), changes, unmatched)
@@ -219,6 +219,15 @@ class StripeWebhooks:
         events = port.events(since=since, types=EVENT_TYPES)
         return tuple(self._process(port, event) for event in sorted(events, key=lambda item: (item.created, item.id)))
 
+    def _use_space(self, port: StripePort) -> StripeSpace:
+        """The space of the port's key. The store is told once: two processes with other keys must not take turns."""
+        space = port.space()
+        if space != self._space:
+            with storage_errors("use the keys' account and mode"):
+                self._store.use_space(space)
+            self._space = space
+        return space
+
     def _verified(self, payload: bytes, signature: str | None, secrets: Sequence[str]) -> RemoteEvent | None:
         verify_signature(payload, signature, secrets, self._clock.now())
         try:
@@ -227,13 +236,13 @@ class StripeWebhooks:
             raise WebhookRejectedError("signed, but no event of Stripe's") from error
 
     def _process(self, port: StripePort, event: RemoteEvent) -> WebhookOutcome:
-        space = port.space()
+        space = self._use_space(port)
         ignored = why_ignored(event, space)
         subscription_id = subscription_of(event)
         if ignored is not None or subscription_id is None:
             reason = ignored or "not about a subscription"
             return WebhookOutcome(WebhookResult.IGNORED, reason, event.id, event.type)
-        with storage_errors():
+        with storage_errors("look up the event"):
             if self._store.has_event(event.id):
                 return WebhookOutcome(WebhookResult.DUPLICATE, "", event.id, event.type)
         sync = self._sync(port, space, subscription_id, event.id)
@@ -246,12 +255,12 @@ class StripeWebhooks:
     ) -> SubscriptionSync:
         """Read the version, fetch, compare and swap; again while others write in between."""
         for _ in range(ATTEMPTS):
-            with storage_errors():
+            with storage_errors("load the subscription"):
                 stored = self._store.load_subscription(subscription_id)
             folded = self._fetch(port, space, subscription_id, stored.row)
             if folded is None:
                 return SubscriptionSync(stored.row)
-            with storage_errors():
+            with storage_errors("save the subscription"):
                 put = self._store.put_subscription(
                     folded.row, expected_version=stored.version, event_id=event_id, on_change=self._on_change
                 )
@@ -273,14 +282,14 @@ class StripeWebhooks:
         return fold(held, remote, self._names(remote, space), space=space, namespace=self._namespace)
 
     def _names(self, remote: RemoteSubscription, space: StripeSpace) -> Names:
-        with storage_errors():
+        with storage_errors("look up plan and org"):
             found = {item.price_id: self._store.plan_of_price(space, item.price_id) for item in remote.items}
             org_id = self._store.org_of_customer(space, remote.customer_id)
         return Names({price_id: slug for price_id, slug in found.items() if slug is not None}, org_id)
 
     def _differs(self, remote: RemoteSubscription, space: StripeSpace) -> bool:
         """Whether a listed subscription is worth a look: a listing is older than its row's version may be."""
-        with storage_errors():
+        with storage_errors("load the subscription"):
             held = self._store.load_subscription(remote.id).row
         folded = fold(held, remote, self._names(remote, space), space=space, namespace=self._namespace)
         return folded.row != held
@@ -299,7 +308,7 @@ class StripeWebhooks:
     def _several_alarm(self, row: OrgSubscription) -> tuple[Alarm, ...]:
         if row.org_id is None or row.access is Access.NONE:
             return ()
-        with storage_errors():
+        with storage_errors("load the org's subscriptions"):
             rows = self._store.subscriptions_of(row.org_id)
         granting = [other for other in rows if other.access is not Access.NONE and other.space == row.space]
         return (Alarm.SEVERAL_GRANTING,) if len(granting) > 1 else ()

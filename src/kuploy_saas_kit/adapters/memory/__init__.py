@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kuploy_saas_kit.adapters.awaited import AwaitedFromMemory
-from kuploy_saas_kit.adapters.memory.billing import CustomerVerbs, ProvisioningVerbs, SubscriptionVerbs
+from kuploy_saas_kit.adapters.memory.billing import CustomerVerbs, ProvisioningVerbs, SpaceVerbs, SubscriptionVerbs
 from kuploy_saas_kit.adapters.memory.license import IdentityVerbs, LeaseVerbs, LicenseVerbs
 from kuploy_saas_kit.adapters.memory.plans import FeedVerbs, PlanVerbs, StandingVerbs
 from kuploy_saas_kit.adapters.memory.usage import AnnouncementVerbs, HoldingVerbs, MeterVerbs, UsageVerbs
@@ -22,6 +22,7 @@ class MemoryStore(
     LicenseVerbs,
     IdentityVerbs,
     LeaseVerbs,
+    SpaceVerbs,
     ProvisioningVerbs,
     SubscriptionVerbs,
     CustomerVerbs,

@@ -8,6 +8,7 @@ from kuploy_saas_kit.adapters.memory.state import Verbs
 from kuploy_saas_kit.model.subscription import OrgSubscription, StripeSpace
 from kuploy_saas_kit.stripe_provision.ports import (
     MadePrice,
+    MappingPut,
     OnChange,
     PriceMapping,
     PutOutcome,
@@ -17,6 +18,16 @@ from kuploy_saas_kit.stripe_provision.ports import (
 )
 
 
+class SpaceVerbs(Verbs):
+    """`CurrentSpace` in memory."""
+
+    def use_space(self, space: StripeSpace) -> None:
+        with self._lock:
+            if self._state.space != space:
+                self._state.space = space
+                self._changed(None)
+
+
 class ProvisioningVerbs(Verbs):
     """`ProvisioningStore` in memory."""
 
@@ -24,10 +35,14 @@ class ProvisioningVerbs(Verbs):
         with self._lock:
             return dict(self._state.mappings.get(space, {}))
 
-    def put_mapping(self, space: StripeSpace, mapping: PriceMapping, price: MadePrice) -> None:
+    def put_mapping(self, space: StripeSpace, mapping: PriceMapping, price: MadePrice) -> MappingPut:
         with self._lock:
+            held = self._state.mappings.get(space, {}).get(mapping.slug)
+            if held is not None and held.revision > mapping.revision:
+                return MappingPut(saved=False, revision=held.revision)
             self._state.prices[space, price.price_id] = price
             self._state.mappings.setdefault(space, {})[mapping.slug] = mapping
+            return MappingPut(saved=True, revision=mapping.revision)
 
     def drop_mapping(self, space: StripeSpace, slug: str) -> None:
         with self._lock:
@@ -119,6 +134,12 @@ class CustomerVerbs(Verbs):
     def keep_customer(self, space: StripeSpace, org_id: str, customer_id: str) -> str:
         with self._lock:
             return self._state.customers.setdefault((space, org_id), customer_id)
+
+    def replace_customer(self, space: StripeSpace, org_id: str, customer_id: str, *, instead_of: str) -> str:
+        with self._lock:
+            if self._state.customers.get((space, org_id), instead_of) == instead_of:
+                self._state.customers[space, org_id] = customer_id
+            return self._state.customers[space, org_id]
 
     def org_of_customer(self, space: StripeSpace, customer_id: str) -> str | None:
         with self._lock:

@@ -55,8 +55,9 @@ class StandingVerbs(Verbs):
     def standing(self, org_id: str) -> OrgStanding:
         with self._lock:
             state = self._state
-            rows = (stored.row for stored in state.subscriptions.values())
-            subscription = effective_subscription(row for row in rows if row is not None and row.org_id == org_id)
+            rows = [stored.row for stored in state.subscriptions.values() if stored.row is not None]
+            counted = (row for row in rows if row.org_id == org_id and state.space in {None, row.space})
+            subscription = effective_subscription(counted)
             version = state.standing_versions.get(org_id, 0)
             return OrgStanding(subscription, state.assignments.get(org_id), version)
 

@@ -53,6 +53,7 @@ class State:
     claim: ClaimRecord | None = None
     leases: dict[str, tuple[str, Lease]] = field(default_factory=dict)
 
+    space: StripeSpace | None = None
     mappings: dict[StripeSpace, dict[str, PriceMapping]] = field(default_factory=dict)
     prices: dict[tuple[StripeSpace, str], MadePrice] = field(default_factory=dict)
     fingerprints: dict[StripeSpace, str] = field(default_factory=dict)

@@ -11,11 +11,12 @@ from sqlalchemy.sql.schema import Table
 
 from kuploy_saas_kit.adapters.sql.connection import SqlVerbs, upsert
 from kuploy_saas_kit.adapters.sql.feed import FeedVerbs
-from kuploy_saas_kit.adapters.sql.projection import show_mappings, show_space
+from kuploy_saas_kit.adapters.sql.projection import is_shown, lock_space, show_mappings, show_space
 from kuploy_saas_kit.adapters.sql.rows import space_row, subscription_from_row, subscription_row
 from kuploy_saas_kit.model.subscription import OrgSubscription, StripeSpace
 from kuploy_saas_kit.stripe_provision.ports import (
     MadePrice,
+    MappingPut,
     OnChange,
     PriceMapping,
     PutOutcome,
@@ -31,14 +32,26 @@ def _in_space(table: Table, space: StripeSpace) -> ColumnElement[bool]:
     return and_(table.c.account_id == space.account_id, table.c.livemode == space.livemode)
 
 
+class SpaceVerbs(FeedVerbs):
+    """`CurrentSpace` in SQL; `cloud_plans` shows the Stripe ids of the current space."""
+
+    def use_space(self, space: StripeSpace) -> None:
+        with self._reading() as connection:
+            if is_shown(connection, self._tables, space):
+                return
+        with self._writing() as connection:
+            if show_space(connection, self._tables, space):
+                self._changed(connection, [None])
+
+
 class ProvisioningVerbs(SqlVerbs):
-    """`ProvisioningStore` in SQL; a write to another space than the last one makes `cloud_plans` show that space."""
+    """`ProvisioningStore` in SQL. Writers take their turn, so that `cloud_plans` shows what they wrote last."""
 
     def load_mappings(self, space: StripeSpace) -> Mapping[str, PriceMapping]:
         with self._reading() as connection:
             return self._mappings(connection, space)
 
-    def put_mapping(self, space: StripeSpace, mapping: PriceMapping, price: MadePrice) -> None:
+    def put_mapping(self, space: StripeSpace, mapping: PriceMapping, price: MadePrice) -> MappingPut:
         made = {"slug": price.slug, "product_id": price.product_id, "lookup_key": price.lookup_key}
         sold = {
             "product_id": mapping.product_id,
@@ -48,15 +61,19 @@ class ProvisioningVerbs(SqlVerbs):
         }
         tables = self._tables
         with self._writing() as connection:
-            show_space(connection, self._tables, space)
+            lock_space(connection, tables)
+            held = self._mappings(connection, space, mapping.slug).get(mapping.slug)
+            if held is not None and held.revision > mapping.revision:
+                return MappingPut(saved=False, revision=held.revision)
             _put(connection, tables.price, {**space_row(space), "price_id": price.price_id}, made)
             _put(connection, tables.mapping, {**space_row(space), "slug": mapping.slug}, sold)
             show_mappings(connection, tables, [mapping.slug])
+            return MappingPut(saved=True, revision=mapping.revision)
 
     def drop_mapping(self, space: StripeSpace, slug: str) -> None:
         table = self._tables.mapping
         with self._writing() as connection:
-            show_space(connection, self._tables, space)
+            lock_space(connection, self._tables)
             connection.execute(delete(table).where(_in_space(table, space), table.c.slug == slug))
             show_mappings(connection, self._tables, [slug])
 
@@ -75,15 +92,15 @@ class ProvisioningVerbs(SqlVerbs):
     def save_fingerprint(self, space: StripeSpace, fingerprint: str | None) -> None:
         table = self._tables.fingerprint
         with self._writing() as connection:
-            show_space(connection, self._tables, space)
             if fingerprint is None:
                 connection.execute(delete(table).where(_in_space(table, space)))
             else:
                 _put(connection, table, space_row(space), {"fingerprint": fingerprint})
 
-    def _mappings(self, connection: Connection, space: StripeSpace) -> dict[str, PriceMapping]:
+    def _mappings(self, connection: Connection, space: StripeSpace, slug: str | None = None) -> dict[str, PriceMapping]:
         table = self._tables.mapping
-        rows = connection.execute(select(table).where(_in_space(table, space)).order_by(table.c.slug))
+        found = select(table).where(_in_space(table, space)).order_by(table.c.slug)
+        rows = connection.execute(found if slug is None else found.where(table.c.slug == slug))
         return {
             row.slug: PriceMapping(
                 slug=row.slug,
@@ -209,6 +226,16 @@ class CustomerVerbs(SqlVerbs):
         row = {**space_row(space), "org_id": org_id, "customer_id": customer_id}
         with self._writing() as connection:
             connection.execute(upsert(connection, table).values(row).on_conflict_do_nothing())
+            return self._customer(connection, space, org_id) or customer_id
+
+    def replace_customer(self, space: StripeSpace, org_id: str, customer_id: str, *, instead_of: str) -> str:
+        table = self._tables.customer
+        row = {**space_row(space), "org_id": org_id, "customer_id": customer_id}
+        with self._writing() as connection:
+            first = upsert(connection, table).values(row)
+            still = table.c.customer_id == instead_of
+            set_ = {"customer_id": customer_id}
+            connection.execute(first.on_conflict_do_update(index_elements=[*_SPACE, "org_id"], set_=set_, where=still))
             return self._customer(connection, space, org_id) or customer_id
 
     def org_of_customer(self, space: StripeSpace, customer_id: str) -> str | None:

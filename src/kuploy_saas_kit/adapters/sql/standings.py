@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, delete, insert, select
+from sqlalchemy import Connection, RowMapping, Select, and_, delete, insert, or_, select, true
+from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.schema import Table
 
 from kuploy_saas_kit.adapters.sql.connection import upsert
@@ -76,11 +77,20 @@ class StandingVerbs(FeedVerbs):
 
 def _found(tables: Tables, org_id: str) -> Select[Any]:
     standing, assignment, subscription = tables.standing, tables.assignment, tables.subscription
-    joined = standing.outerjoin(assignment, assignment.c.org_id == standing.c.org_id).outerjoin(
-        subscription, subscription.c.org_id == standing.c.org_id
+    joined = (
+        standing.join(tables.catalog, true())
+        .outerjoin(assignment, assignment.c.org_id == standing.c.org_id)
+        .outerjoin(subscription, and_(subscription.c.org_id == standing.c.org_id, _counts(tables)))
     )
     columns = [*_labelled(assignment, _ASSIGNMENT), *_labelled(subscription, _SUBSCRIPTION)]
     return select(standing.c.version, *columns).select_from(joined).where(standing.c.org_id == org_id)
+
+
+def _counts(tables: Tables) -> ColumnElement[bool]:
+    """Whether a subscription is one of the current space; without a current space all of them count."""
+    subscription, current = tables.subscription.c, tables.catalog.c
+    is_current = and_(subscription.account_id == current.account_id, subscription.livemode == current.livemode)
+    return or_(current.account_id.is_(None), is_current)
 
 
 def _labelled(table: Table, prefix: str) -> list[Any]:

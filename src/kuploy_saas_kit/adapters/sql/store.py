@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.orm import Session
 
 from kuploy_saas_kit._clock import Clock
-from kuploy_saas_kit.adapters.sql.billing import CustomerVerbs, ProvisioningVerbs, SubscriptionVerbs
+from kuploy_saas_kit.adapters.sql.billing import CustomerVerbs, ProvisioningVerbs, SpaceVerbs, SubscriptionVerbs
 from kuploy_saas_kit.adapters.sql.connection import (
     at_once,
     checked_url,
@@ -46,6 +46,7 @@ class AllVerbs(
     LicenseVerbs,
     IdentityVerbs,
     LeaseVerbs,
+    SpaceVerbs,
     ProvisioningVerbs,
     SubscriptionVerbs,
     CustomerVerbs,

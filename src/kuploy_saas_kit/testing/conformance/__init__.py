@@ -18,6 +18,7 @@ import pytest
 
 if TYPE_CHECKING:
     from kuploy_saas_kit.testing.conformance.billing import (
+        CurrentSpaceTests,
         CustomerStoreTests,
         ProvisioningStoreTests,
         SubscriptionStoreTests,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AnnouncementStoreTests",
     "ChangeFeedTests",
+    "CurrentSpaceTests",
     "CustomerStoreTests",
     "HoldingStoreTests",
     "IdentityStoreTests",
@@ -44,7 +46,7 @@ __all__ = [
 ]
 
 _MODULES: Final = {
-    "billing": ("CustomerStoreTests", "ProvisioningStoreTests", "SubscriptionStoreTests"),
+    "billing": ("CurrentSpaceTests", "CustomerStoreTests", "ProvisioningStoreTests", "SubscriptionStoreTests"),
     "license": ("IdentityStoreTests", "LeaseStoreTests", "LicenseStoreTests"),
     "plans": ("ChangeFeedTests", "PlanStoreTests", "StandingStoreTests"),
     "meters": ("AnnouncementStoreTests", "MeterStoreTests"),

@@ -9,10 +9,12 @@ from typing import Any, Protocol
 import pytest
 
 from kuploy_saas_kit.model.subscription import OrgSubscription, StripeSpace
-from kuploy_saas_kit.plans.ports import ChangeFeed, StandingStore
+from kuploy_saas_kit.plans.ports import ChangeFeed, Everyone, StandingStore
 from kuploy_saas_kit.stripe_provision.ports import (
+    CurrentSpace,
     CustomerStore,
     MadePrice,
+    MappingPut,
     PriceMapping,
     ProvisioningStore,
     PutOutcome,
@@ -69,6 +71,32 @@ class ProvisioningStoreTests(StoreTests):
         for _ in range(2):
             store.put_mapping(TEST_MODE, mapping(), made())
         assert store.load_mappings(TEST_MODE) == {"pro": mapping()}
+
+    def test_an_older_catalog_changes_no_mapping(self, store: ProvisioningStore) -> None:
+        """A mapping of a lower revision is not put, nor its price; one of the same or a higher revision is."""
+        newer = replace(mapping(price_id="price_2"), revision=4)
+        assert store.put_mapping(TEST_MODE, mapping(), made()) == MappingPut(saved=True, revision=3)
+        assert store.put_mapping(TEST_MODE, newer, made(price_id="price_2")) == MappingPut(saved=True, revision=4)
+        older = mapping(price_id="price_3")
+        assert store.put_mapping(TEST_MODE, older, made(price_id="price_3")) == MappingPut(saved=False, revision=4)
+        assert store.load_mappings(TEST_MODE) == {"pro": newer}
+        assert store.plan_of_price(TEST_MODE, "price_3") is None
+        assert store.put_mapping(LIVE, older, made(price_id="price_3")).saved
+
+    def test_threads_end_with_the_highest_revision(self, store: ProvisioningStore) -> None:
+        """Of many catalogs that are applied at the same moment the newest sells, and whoever lost is told so."""
+
+        def put(worker: int) -> MappingPut:
+            price_id = f"price_{worker}"
+            own = replace(mapping(price_id=price_id), revision=worker)
+            return store.put_mapping(TEST_MODE, own, made(price_id=price_id))
+
+        puts = race(put)
+        assert store.load_mappings(TEST_MODE)["pro"].revision == WORKERS - 1
+        assert puts[-1] == MappingPut(saved=True, revision=WORKERS - 1)
+        for worker, outcome in enumerate(puts):
+            assert outcome.saved == (outcome.revision == worker)
+            assert (store.plan_of_price(TEST_MODE, f"price_{worker}") is not None) == outcome.saved
 
     def test_the_fingerprint(self, store: ProvisioningStore) -> None:
         """What was provisioned completely is remembered, replaced and forgotten."""
@@ -247,6 +275,63 @@ class SubscriptionStoreTests(StoreTests):
         assert len(store.subscriptions_of("acme")) == 1
 
 
+class SpacedStore(BillingStore, CurrentSpace, Protocol):
+    """A store whose standings go by the current space."""
+
+
+class CurrentSpaceTests(StoreTests):
+    """What a `CurrentSpace` must do; the store is a `SubscriptionStore`, a `StandingStore` and a `ChangeFeed` too."""
+
+    def test_without_a_space_every_subscription_counts(self, store: SpacedStore) -> None:
+        """Before the first key is known nothing is taken from anybody."""
+        for row in (ROW, replace(ROW, subscription_id="sub_9", org_id="umbrella", space=LIVE)):
+            store.put_subscription(row, expected_version=0)
+        assert store.standing("acme").subscription == ROW
+        assert store.standing("umbrella").subscription is not None
+
+    @pytest.mark.parametrize("space", [LIVE, ELSEWHERE])
+    def test_only_the_current_space_counts(self, store: SpacedStore, space: StripeSpace) -> None:
+        """A subscription of another mode or account does not count, and does again when its space is used again."""
+        store.put_subscription(ROW, expected_version=0)
+        store.use_space(TEST_MODE)
+        before = store.standing("acme")
+        assert before.subscription == ROW
+        store.use_space(space)
+        assert store.standing("acme").subscription is None
+        assert list(store.subscriptions_of("acme")) == [ROW]
+        bought = replace(ROW, subscription_id="sub_9", space=space, plan="business")
+        store.put_subscription(bought, expected_version=0)
+        assert store.standing("acme").subscription == bought
+        store.use_space(TEST_MODE)
+        assert store.standing("acme").subscription == ROW
+
+    def test_rows_of_other_spaces_are_written_all_the_same(self, store: SpacedStore) -> None:
+        """What arrives late for another space is kept, and does not count."""
+        store.use_space(LIVE)
+        assert store.put_subscription(ROW, expected_version=0).outcome is PutOutcome.SAVED
+        assert store.load_subscription("sub_1") == StoredSubscription(ROW, 1)
+        assert store.standing("acme").subscription is None
+
+    def test_another_space_is_news_for_everyone(self, store: SpacedStore) -> None:
+        """A change of the space is a change of every org; the same space again is none."""
+        for space in (TEST_MODE, LIVE, TEST_MODE):
+            cursor = store.changes(None).cursor
+            store.use_space(space)
+            news = store.changes(cursor)
+            assert news.org_ids is Everyone.ALL
+            store.use_space(space)
+            assert store.changes(news.cursor).org_ids == frozenset()
+
+    def test_threads_announce_a_space_once(self, store: SpacedStore) -> None:
+        """Many that learn the new keys at the same moment make one change."""
+        store.put_subscription(ROW, expected_version=0)
+        race(lambda _: store.use_space(LIVE))
+        cursor = store.changes(None).cursor
+        race(lambda _: store.use_space(LIVE))
+        assert store.changes(cursor).org_ids == frozenset()
+        assert store.standing("acme").subscription is None
+
+
 def _fail(change: SubscriptionChange, _: Any) -> None:
     raise ZeroDivisionError(change.after.subscription_id)
 
@@ -273,3 +358,21 @@ class CustomerStoreTests(StoreTests):
     def test_threads_agree(self, store: CustomerStore) -> None:
         """Of many that keep a customer at the same moment all are told the same one."""
         assert len(set(race(lambda worker: store.keep_customer(TEST_MODE, "acme", f"cus_{worker}")))) == 1
+
+    def test_a_customer_that_is_gone(self, store: CustomerStore) -> None:
+        """Another one takes its place once: whoever comes later with the one that is gone is told the new one."""
+        store.keep_customer(TEST_MODE, "acme", "cus_1")
+        store.keep_customer(LIVE, "acme", "cus_1")
+        assert store.replace_customer(TEST_MODE, "acme", "cus_2", instead_of="cus_1") == "cus_2"
+        assert store.replace_customer(TEST_MODE, "acme", "cus_3", instead_of="cus_1") == "cus_2"
+        assert store.customer_of(TEST_MODE, "acme") == "cus_2"
+        assert store.org_of_customer(TEST_MODE, "cus_2") == "acme"
+        assert store.org_of_customer(TEST_MODE, "cus_1") is None
+        assert store.customer_of(LIVE, "acme") == "cus_1"
+        assert store.replace_customer(TEST_MODE, "umbrella", "cus_4", instead_of="cus_1") == "cus_4"
+
+    def test_threads_replace_once(self, store: CustomerStore) -> None:
+        """Of many that replace a customer at the same moment all are told the same one."""
+        store.keep_customer(TEST_MODE, "acme", "cus_0")
+        kept = race(lambda worker: store.replace_customer(TEST_MODE, "acme", f"cus_n{worker}", instead_of="cus_0"))
+        assert set(kept) == {store.customer_of(TEST_MODE, "acme")}
