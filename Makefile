@@ -71,6 +71,14 @@ coverage: $(VENV)/.installed-test ## branch coverage: all of the kit 95 %, the p
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include="$$($(BIN)/python tests/packaging/pure_modules.py)"
 
+.PHONY: fuzz-license
+fuzz-license: $(VENV)/.installed-test ## try a million mutated license tokens
+	$(BIN)/python -m tests.license.fuzz_tokens 1000000
+
+.PHONY: kill-license
+kill-license: $(VENV)/.installed-test ## kill 400 processes per store while they write the license
+	$(BIN)/python -m tests.license.kill_writes 400
+
 .PHONY: bench
 bench: $(VENV)/.installed-test ## run the benchmarks
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
