@@ -8,6 +8,7 @@ import pytest
 
 from kuploy_saas_kit.cli import main
 from kuploy_saas_kit.cli.demo import story
+from kuploy_saas_kit.cli.demo.place import place_for
 from kuploy_saas_kit.cli.demo.report import Reporter
 from kuploy_saas_kit.cli.demo.shop import TestModeShop
 from kuploy_saas_kit.cli.demo.stage import stage
@@ -80,7 +81,8 @@ def test_stripe_test_mode_plays_the_same_story(monkeypatch: pytest.MonkeyPatch, 
     clock, reporter = ManualClock(), Reporter(as_json=True)
     with (
         StripeSimulator(clock=clock).serve() as url,
-        stage(tmp_path, TestModeShop("sk_test_x", clock, base_url=url)) as props,
+        place_for(None, tmp_path) as place,
+        stage(place, TestModeShop("sk_test_x", clock, base_url=url)) as props,
     ):
         for title, step in story.STORY:
             reporter.begin(title)

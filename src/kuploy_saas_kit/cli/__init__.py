@@ -48,6 +48,11 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     demo.add_argument("--json", action="store_true", help="print one machine-readable report instead of lines")
     demo.add_argument("--keep", metavar="DIR", help="keep the SQLite file in DIR to look at it")
     demo.add_argument(
+        "--store",
+        metavar="URL",
+        help="play on postgresql://…, in a schema of the demo's own; or keep license and counters in redis://…",
+    )
+    demo.add_argument(
         "--stripe-test",
         action="store_true",
         help="use Stripe's test mode in place of the simulator; needs STRIPE_TEST_KEY=sk_test_…",
@@ -58,4 +63,4 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 def _run_demo(parsed: argparse.Namespace) -> int:
     from kuploy_saas_kit.cli.demo import run_demo  # noqa: PLC0415 - each command loads what it needs
 
-    return run_demo(as_json=parsed.json, keep=parsed.keep, stripe_test=parsed.stripe_test)
+    return run_demo(as_json=parsed.json, keep=parsed.keep, store=parsed.store, stripe_test=parsed.stripe_test)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -61,6 +62,13 @@ class RedisStore:
 
     def migrate(self) -> None:
         """Nothing to make; here so that it stands in for the other stores."""
+
+    def erase(self) -> None:
+        """Delete everything that is kept under this prefix, such as after a test."""
+        pattern = re.sub(r"([][*?\\^])", r"\\\1", self._prefix)
+        with self._errors():
+            for key in self._client.scan_iter(f"{pattern}:*"):
+                self._client.delete(key)
 
     def async_store(self) -> CountingInThreads:
         """The counting verbs for code that awaits, over the same connections."""

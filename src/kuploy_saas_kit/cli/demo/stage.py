@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
 from kuploy_saas_kit.adapters import SqlStore
+from kuploy_saas_kit.cli.demo.place import Place, Stores
 from kuploy_saas_kit.cli.demo.shop import Shop
-from kuploy_saas_kit.errors import ConfigurationError
 from kuploy_saas_kit.kit import KitConfig, SaasKit
 from kuploy_saas_kit.license import LicenseConfig
 from kuploy_saas_kit.license.ports import HubRequest, HubResponse
@@ -21,7 +20,6 @@ from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.hub import HubSimulator
 from kuploy_saas_kit.testing.loopback import LoopbackServer
 
-DATABASE: Final = "kit.db"
 WEBHOOK_PATH: Final = "/api/webhooks/stripe"
 WEBHOOK_SECRET: Final = "whsec_demo"  # noqa: S105 - opens nothing outside the demo
 
@@ -47,27 +45,38 @@ CATALOG: Final = PlanCatalog([FREE, PRO, BUSINESS])
 
 @dataclass(slots=True)
 class Stage:
-    """The props of the story. *kit* is the instance's; `restart` makes a new one over the same file."""
+    """The props of the story. *kit* is the instance's; `restart` makes a new one over the same stores."""
 
     clock: ManualClock
     hub: HubSimulator
     hub_url: str
     shop: Shop
-    database: Path
+    place: Place
     exits: ExitStack
     keys: StripeKeys | None = None
     tenant_id: str = ""
     license_key: str = ""
     kit: SaasKit = field(init=False)
-    store: SqlStore = field(init=False)
+    stores: Stores = field(init=False)
+
+    @property
+    def store(self) -> SqlStore:
+        """Where the instance keeps plans, subscriptions and what was provisioned."""
+        return self.stores.main
 
     def restart(self) -> None:
-        """A new process, as far as the kit can tell: nothing is left but the SQLite file."""
-        self.store = SqlStore.from_url(f"sqlite:///{self.database}", clock=self.clock)
-        self.exits.callback(self.store.close)
+        """A new process, as far as the kit can tell: nothing is left but the stores."""
+        self.stores = self.place.open(self.clock, self.exits)
         license_config = LicenseConfig(hub_url=self.hub_url, trusted_keys=self.hub.trusted_keys)
         config = KitConfig(license=license_config, namespace=self.shop.namespace, stripe_base_url=self.shop.base_url)
-        self.kit = SaasKit(config, self.store, stripe=lambda: self.keys, clock=self.clock)
+        self.kit = SaasKit(
+            config,
+            self.stores.main,
+            license_store=self.stores.license,
+            usage_store=self.stores.usage,
+            stripe=lambda: self.keys,
+            clock=self.clock,
+        )
         self.exits.callback(self.kit.stop)
 
     def pass_time(self, step: timedelta) -> None:
@@ -87,26 +96,14 @@ class Stage:
         return HubResponse(outcome.status, {}, b"")
 
 
-def folder_to_keep(name: str) -> str:
-    """The folder, made if need be; one that holds a database already is refused rather than played upon."""
-    folder = Path(name)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"cannot make the folder {name}: {error.strerror}") from error
-    if (folder / DATABASE).exists():
-        raise ConfigurationError(f"{folder / DATABASE} is there already: remove it, or name another folder")
-    return name
-
-
 @contextmanager
-def stage(folder: Path, shop: Shop) -> Iterator[Stage]:
+def stage(place: Place, shop: Shop) -> Iterator[Stage]:
     """Set everything up, and let go of it at the end."""
     with ExitStack() as exits:
         clock = shop.clock
         hub = HubSimulator(clock=clock)
         hub_url = exits.enter_context(hub.serve())
         exits.enter_context(shop.open())
-        made = Stage(clock, hub, hub_url, shop, folder / DATABASE, exits)
+        made = Stage(clock, hub, hub_url, shop, place, exits)
         made.restart()
         yield made

@@ -56,8 +56,8 @@ def sync_the_license(stage: Stage, tell: Reporter) -> None:
         "the license is ACTIVE, verified with a pinned key", held=_is_active(stage) and snapshot.trust == "pinned"
     )
     tell.check("it grants what Growth grants", held=snapshot.grant == _GROWTH)
-    stored = stage.store.load_license()
-    tell.check("it is stored in SQLite", held=stored is not None and stored.revision == snapshot.revision)
+    stored = stage.stores.license.load_license()
+    tell.check(f"it is stored in {stage.place.name}", held=stored is not None and stored.revision == snapshot.revision)
     catalog = stage.store.load_plans().catalog
     for plan in catalog or ():
         tell.note(
@@ -136,7 +136,7 @@ def race_for_projects(stage: Stage, tell: Reporter) -> None:
     tell.note(refused[0] if refused else "nobody was refused")
     tell.check("exactly 5 of 8 succeed", held=len(decisions) - len(refused) == 5)
     tell.check("the others reached the limit", held={one.reason for one in refused} == {Reason.LIMIT_REACHED})
-    tell.check("the counter says 5", held=stage.store.usage_of("acme").get("maxProjects") == 5)
+    tell.check("the counter says 5", held=stage.stores.usage.usage_of("acme").get("maxProjects") == 5)
 
 
 def change_a_price(stage: Stage, tell: Reporter) -> None:
@@ -164,7 +164,9 @@ def live_through_an_outage(stage: Stage, tell: Reporter) -> None:
     stage.hub.outage("refused")
     stage.restart()
     stage.kit.license.load()
-    tell.check("a restarted process answers from SQLite at once", held=_is_active(stage) and _has_ai(stage))
+    tell.check(
+        f"a restarted process answers from {stage.place.name} at once", held=_is_active(stage) and _has_ai(stage)
+    )
     stages = [
         (timedelta(minutes=4), LicenseStatus.STALE, True),
         (timedelta(days=1), LicenseStatus.GRACE, True),
@@ -199,7 +201,7 @@ def downgrade(stage: Stage, tell: Reporter) -> None:
     over = [(row.key, row.over_by) for row in gate.overview("acme").over_limit]
     tell.check("the report says who is over which limit", held=over == [("maxProjects", 4)])
     tell.check("creating is refused", held=not gate.acquire("acme", "maxProjects").granted)
-    kept = stage.store.usage_of("acme").get("maxProjects"), stage.store.load_plans().catalog
+    kept = stage.stores.usage.usage_of("acme").get("maxProjects"), stage.store.load_plans().catalog
     tell.check("nothing is deleted", held=kept[0] == 5 and kept[1] is not None and len(kept[1]) == len(CATALOG))
     released = gate.release("acme", "maxProjects").returned
     tell.check("deleting works", held=released == {"maxProjects": 1})
