@@ -90,10 +90,12 @@ class SaasKit:
             license=_Awake(self), plans=store, subscriptions=store, usage=self._usage, policy=policy, clock=clock
         )
         self._refresher = Refresher(self._tick, name="kuploy-saas-kit")
+        # Stripe may take its time; what others must see within a second does not wait for it.
+        self._carrier = Refresher(self._compare_when_due, name="kuploy-saas-kit-stripe")
         self._running = threading.RLock()
         self._is_due = True
         self._next_compare = timedelta()
-        self._next_drift_check = timedelta()
+        self._next_drift_check: timedelta | None = None
         self._cursor: str | None = None
         self.license.on_publish(self._published)
 
@@ -127,17 +129,18 @@ class SaasKit:
     def wake(self) -> None:
         """Start the background work again in the child of a fork, if it ran in the parent. Questions do so too."""
         if self._refresher.is_orphaned:
-            self._refresher.is_orphaned = False
             self._running = threading.RLock()
             self._keep_up()
 
     def _keep_up(self) -> None:
-        self.gate.begin_keeping(self._stored_catalog())
         self._refresher.start()
+        self._carrier.start()
+        self.gate.begin_keeping(self._stored_catalog())
 
     def stop(self) -> None:
         """Stop the background work; the kit still answers, by reading its stores."""
         self._refresher.stop()
+        self._carrier.stop()
         self.gate.end_keeping()
         self.license.stop()
 
@@ -246,12 +249,12 @@ class SaasKit:
     def _published(self, snapshot: LicenseSnapshot) -> None:
         self.gate.publish_license(snapshot)
         self._is_due = True
+        self._carrier.poke()
 
     def _tick(self) -> timedelta:
         wait = self.license.tick()
-        self._follow_changes()
-        self._compare_when_due()
         self.gate.drop_ended()
+        self._follow_changes()
         return min(wait, _POLL)
 
     def _follow_changes(self) -> None:
@@ -267,20 +270,24 @@ class SaasKit:
         for org_id in changes.org_ids:
             self.gate.forget(org_id)
 
-    def _compare_when_due(self) -> None:
+    def _compare_when_due(self) -> timedelta:
+        """Carry out what is due; how long until the next look."""
         elapsed = self._clock.elapsed()
         if not self._is_due and elapsed < self._next_compare:
-            return
+            return self._next_compare - elapsed
         self._is_due = False
         self._next_compare = elapsed + _COMPARE
+        if self._next_drift_check is None:
+            self._next_drift_check = elapsed + _DRIFT_CHECK
         with self._running:
             done = self._carry_out(force=elapsed >= self._next_drift_check)
-        if done.provision is not None and not done.problems:
+        if elapsed >= self._next_drift_check and not done.problems:
             self._next_drift_check = elapsed + _DRIFT_CHECK
         for problem in done.problems:
             _log.warning("%s; the next run tries again", problem)
         with storage_errors("sweep reservations"):
             self._usage.sweep_holdings()
+        return _COMPARE
 
     def _carry_out(self, *, force: bool) -> Carried:
         return self._carried((self._apply_catalog, self._provision), force=force)
