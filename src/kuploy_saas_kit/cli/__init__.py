@@ -3,42 +3,70 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
+import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
+from typing import Final
 
+from kuploy_saas_kit.cli import explain, hub, license, plans, store, stripe  # noqa: A004 - the room of this name
+from kuploy_saas_kit.cli.options import Commands
+from kuploy_saas_kit.cli.output import complain
 from kuploy_saas_kit.errors import KitError
+
+_INTERRUPTED: Final = 130  # what shells expect of a program that Ctrl-C ended
+_PIPE_CLOSED: Final = 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0 done, 1 a check did not hold, 2 it could not be done."""
-    parser = _parser()
-    parsed = parser.parse_args(arguments)
+    parsed = _parser().parse_args(arguments)
     logging.getLogger("kuploy_saas_kit").addHandler(logging.NullHandler())
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a character is no reason to fail
     try:
         return int(parsed.run(parsed))
     except ModuleNotFoundError as error:
-        print(f"kuploy-saas-kit: {error.name} is missing: pip install 'kuploy-saas-kit[all]'", file=sys.stderr)
+        complain(f"{error.name} is missing: pip install 'kuploy-saas-kit[all]'")
         return 2
     except KitError as error:
-        print(f"kuploy-saas-kit: {error}", file=sys.stderr)
+        complain(str(error))
         return 2
     except KeyboardInterrupt:
-        return 130
+        return _INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or what is left would fail at exit
+        return _PIPE_CLOSED
+
+
+class _Version(argparse.Action):
+    """Prints the version, which is read when asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version  # noqa: PLC0415 - slower to load than all else that help needs
+
+        print(version("kuploy-saas-kit"))
+        parser.exit()
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="kuploy-saas-kit", description="Licensing, plans and Stripe for SaaS operators."
+        prog="kuploy-saas-kit",
+        description="Licensing, plans and Stripe for SaaS operators.",
+        epilog="exit status: 0 done, 1 a check or a plan failed, 2 it could not be done",
+        allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=version("kuploy-saas-kit"))
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for group in (license, plans, explain, stripe, store, hub):
+        group.add_to(commands)
     _add_demo(commands)
     return parser
 
 
-def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_demo(commands: Commands) -> None:
     demo = commands.add_parser(
         "demo",
         help="play a tenant's whole story on this machine, and check it",

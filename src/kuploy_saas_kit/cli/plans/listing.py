@@ -1,0 +1,69 @@
+"""`kuploy-saas-kit plans list`."""
+
+from __future__ import annotations
+
+import argparse
+
+from kuploy_saas_kit.cli.output import say, say_json, table
+from kuploy_saas_kit.cli.wiring import open_stores
+from kuploy_saas_kit.errors import storage_errors
+from kuploy_saas_kit.model.features import AllFeatures
+from kuploy_saas_kit.model.limits import limit_to_wire
+from kuploy_saas_kit.model.plan import Plan
+from kuploy_saas_kit.plans.ports import StoredPlans
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """List the plans."""
+    with open_stores(parsed) as stores, storage_errors("load the plans"):
+        stored = stores.main.load_plans()
+    if parsed.json:
+        say_json(plans_document(stored))
+    else:
+        say(*plan_lines(stored))
+    return 0
+
+
+def plan_lines(stored: StoredPlans) -> list[str]:
+    """The plans for people."""
+    if stored.catalog is None:
+        return ["there are no plans yet: they come with the license's first sync in a running host"]
+    rows = [
+        (plan.slug, plan.name, named_price(plan), _state(plan), str(stored.versions.get(plan.slug, "")))
+        for plan in stored.catalog
+    ]
+    of = [] if stored.revision is None else [f"catalog revision {stored.revision}"]
+    return [*table(("SLUG", "NAME", "PRICE", "STATE", "VERSION"), rows), *of]
+
+
+def plans_document(stored: StoredPlans) -> dict[str, object]:
+    """The plans for machines; limits as on the wire, −1 is unlimited."""
+    plans = () if stored.catalog is None else stored.catalog.plans
+    return {"revision": stored.revision, "plans": [_document(plan, stored.versions.get(plan.slug)) for plan in plans]}
+
+
+def named_price(plan: Plan) -> str:
+    """What the plan costs, in the currency's own units."""
+    return "free" if plan.price is None else str(plan.price)
+
+
+def _state(plan: Plan) -> str:
+    return ", ".join(
+        word for word, applies in (("default", plan.is_default), ("inactive", not plan.is_active)) if applies
+    )
+
+
+def _document(plan: Plan, version: int | None) -> dict[str, object]:
+    price = plan.price
+    return {
+        "slug": plan.slug,
+        "name": plan.name,
+        "amount": None if price is None else price.amount,
+        "currency": None if price is None else price.currency,
+        "cycle": None if price is None else price.cycle.value,
+        "is_default": plan.is_default,
+        "is_active": plan.is_active,
+        "version": version,
+        "features": ["all"] if isinstance(plan.features, AllFeatures) else sorted(plan.features),
+        "limits": {key: limit_to_wire(value) for key, value in plan.limits.items()},
+    }
