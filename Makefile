@@ -71,9 +71,23 @@ coverage: $(VENV)/.installed-test ## branch coverage: all of the kit 95 %, the p
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include="$$($(BIN)/python tests/packaging/pure_modules.py)"
 
+.PHONY: mutants
+mutants: $(VENV)/.installed-test ## mutation testing of the pure modules of plans: some minutes
+	$(INSTALL) --group mutation
+	$(BIN)/mutmut run
+	$(BIN)/mutmut results
+
 .PHONY: fuzz-license
 fuzz-license: $(VENV)/.installed-test ## try a million mutated license tokens
 	$(BIN)/python -m tests.license.fuzz_tokens 1000000
+
+.PHONY: fuzz-webhooks
+fuzz-webhooks: $(VENV)/.installed-test ## try a million mutated webhook deliveries
+	$(BIN)/python -m tests.stripe_provision.fuzz_webhooks 1000000
+
+.PHONY: interleavings
+interleavings: $(VENV)/.installed-test ## try every interleaving of two provisioning replicas; takes about an hour
+	EXHAUSTIVE=1 $(PYTEST) -k test_every_interleaving tests/stripe_provision/test_invariants.py
 
 .PHONY: kill-license
 kill-license: $(VENV)/.installed-test ## kill 400 processes per store while they write the license

@@ -109,6 +109,12 @@ def test_refusal_names_every_feature_and_the_way_out() -> None:
     with pytest.raises(CeilingExceededError, match=r"gold.*growth.*whiteLabel.*upgrade the license") as caught:
         require_within_ceiling(plan, KUPLOY_CLOUD.tiers["growth"])
     assert [one.key for one in caught.value.violations] == ["whiteLabel"]
+    with pytest.raises(CeilingExceededError) as unlicensed:
+        require_within_ceiling(plan, None)
+    assert str(unlicensed.value) == (
+        "plan 'gold' is above no license: the license does not grant aiAssistant; the license does not grant"
+        " whiteLabel. Take these out of the plan, or upgrade the license at the hub"
+    )
 
 
 def test_limits_are_refused_only_on_request() -> None:

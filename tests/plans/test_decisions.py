@@ -186,6 +186,8 @@ def test_caps_and_claims() -> None:
     assert hard_stop(UNLIMITED, MINUTES) is UNLIMITED
     assert first_without_room([Claim("acme", "maxApps", 1, 1)], {}) is None
     assert first_without_room([Claim("acme", "maxApps", 2, 1)], {}) == Claim("acme", "maxApps", 2, 1)
+    revoked = FixedSnapshot(GRANT, LicenseStatus.REVOKED)
+    assert allowance("acme", PROJECTS, license_facts(revoked), revoked, ON_PLAN).instance_limit == 0
     instances = allowance("acme", KUPLOY_CLOUD.limits["maxInstances"], FACTS, SNAPSHOT, ON_PLAN)
     assert [claim.scope for claim in instances.claims(1)] == ["acme"]
 
@@ -232,6 +234,7 @@ def test_words_for_people() -> None:
         repr(Entitlements({"b", "a"}, {"maxApps": 1})) == "Entitlements(['a', 'b'], Limits({'maxApps': 1}, default=0))"
     )
     assert repr(Entitlements(ALL)) == "Entitlements(ALL, Limits({}, default=0))"
+    assert Entitlements(limits={"maxApps": 1}, default=UNLIMITED).limit("maxNew") is UNLIMITED
     assert hash(Entitlements({"a"})) != hash(Entitlements({"b"}))
     assert hash(Entitlements({"a"})) == hash(Entitlements(["a"], Limits()))
 
