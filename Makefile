@@ -87,11 +87,15 @@ fuzz-webhooks: $(VENV)/.installed-test ## try a million mutated webhook deliveri
 
 .PHONY: interleavings
 interleavings: $(VENV)/.installed-test ## try every interleaving of two provisioning replicas; takes about an hour
-	EXHAUSTIVE=1 $(PYTEST) -k test_every_interleaving tests/stripe_provision/test_invariants.py
+	EXHAUSTIVE=1 $(PYTEST) -o faulthandler_timeout=0 $(PYTEST_ARGS) -k test_every_interleaving tests/stripe_provision
 
 .PHONY: kill-license
 kill-license: $(VENV)/.installed-test ## kill 400 processes per store while they write the license
 	$(BIN)/python -m tests.license.kill_writes 400
+
+.PHONY: soak-limits
+soak-limits: $(VENV)/.installed-test ## 64 threads of 4 processes take and give back 100,000 times on each store: some minutes
+	$(BIN)/python -m tests.adapters.soak 100000
 
 .PHONY: bench
 bench: $(VENV)/.installed-test ## run the benchmarks

@@ -1,10 +1,13 @@
 """The memory store against the suite of every port."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from kuploy_saas_kit.adapters import MemoryStore
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.clock import ManualClock
+from kuploy_saas_kit.testing.conformance.threads import FromThreads
 
 
 class MemoryTests:
@@ -53,3 +56,28 @@ class TestSubscriptions(MemoryTests, conformance.SubscriptionStoreTests): ...
 
 
 class TestCustomers(MemoryTests, conformance.CustomerStoreTests): ...
+
+
+class AwaitedMemoryTests:
+    @pytest.fixture
+    def store(self, clock: ManualClock) -> Iterator[FromThreads]:
+        with FromThreads(MemoryStore(clock).async_store) as store:
+            yield store
+
+
+class TestAwaitedPlans(AwaitedMemoryTests, conformance.PlanStoreTests): ...
+
+
+class TestAwaitedStandings(AwaitedMemoryTests, conformance.StandingStoreTests): ...
+
+
+class TestAwaitedUsage(AwaitedMemoryTests, conformance.UsageStoreTests): ...
+
+
+class TestAwaitedHoldings(AwaitedMemoryTests, conformance.HoldingStoreTests): ...
+
+
+class TestAwaitedMeters(AwaitedMemoryTests, conformance.MeterStoreTests): ...
+
+
+class TestAwaitedAnnouncements(AwaitedMemoryTests, conformance.AnnouncementStoreTests): ...

@@ -1,6 +1,7 @@
 """The Redis store against the suite of its ports, on a real server."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from hypothesis import settings
@@ -13,6 +14,7 @@ from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.base import MINUTE
 from kuploy_saas_kit.testing.conformance.stateful import usage_machine
+from kuploy_saas_kit.testing.conformance.threads import FromThreads
 from kuploy_saas_kit.testing.conformance.usage import claims, seed
 from kuploy_saas_kit.testing.servers import RedisServer, redis_binary
 
@@ -56,6 +58,41 @@ class TestIdentity(RedisTests, conformance.IdentityStoreTests): ...
 
 
 class TestLeases(RedisTests, conformance.LeaseStoreTests): ...
+
+
+class AwaitedRedisTests:
+    @pytest.fixture
+    def store(self, clock: ManualClock, server: RedisServer) -> Iterator[FromThreads]:
+        with closing(RedisStore.from_url(server.url, clock=clock)) as called:
+            called.erase()
+            with FromThreads(called.async_store) as store:
+                yield store
+
+
+class TestAwaitedUsage(AwaitedRedisTests, conformance.UsageStoreTests): ...
+
+
+class TestAwaitedHoldings(AwaitedRedisTests, conformance.HoldingStoreTests): ...
+
+
+class TestAwaitedMeters(AwaitedRedisTests, conformance.MeterStoreTests): ...
+
+
+class TestAwaitedAnnouncements(AwaitedRedisTests, conformance.AnnouncementStoreTests): ...
+
+
+def test_erasing_reaches_one_prefix(server: RedisServer) -> None:
+    """What another kit keeps on the same server stays, even under a prefix that begins alike or reads as a pattern."""
+    with (
+        closing(RedisStore.from_url(server.url, prefix="kit[1]*")) as mine,
+        closing(RedisStore.from_url(server.url, prefix="kit1")) as other,
+    ):
+        seed(mine)
+        seed(other)
+        mine.erase()
+        assert mine.usage_of("acme") == {}
+        assert other.usage_of("acme") == {"maxProjects": 0}
+        other.erase()
 
 
 def test_random_histories(server: RedisServer) -> None:

