@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from kuploy_saas_kit.cli.license.codes import mend_of
 from kuploy_saas_kit.cli.license.identity import read_identity
@@ -19,6 +19,11 @@ from kuploy_saas_kit.errors import ClaimError
 from kuploy_saas_kit.license import ClaimState, ClaimStatus, ClaimTicket, LicenseSnapshot, SyncResult
 
 Wait: TypeAlias = Callable[[timedelta], object]
+
+_ENDS: Final = {
+    ClaimStatus.DENIED: "the tenant denied it",
+    ClaimStatus.EXPIRED: "nobody entered the code in time",
+}
 
 
 class Claimant(Protocol):
@@ -101,7 +106,7 @@ def _settled(client: Claimant, desk: Desk, ticket: ClaimTicket, hub_url: str) ->
 
 
 def _ended(status: ClaimStatus) -> ClaimError:
-    why = "the tenant denied it" if status is ClaimStatus.DENIED else "nobody entered the code in time"
+    why = _ENDS.get(status, "another process ended it")
     return ClaimError(f"the claim is over: {why}. Begin another with `license claim`", code=f"claim.{status}")
 
 
