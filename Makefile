@@ -67,7 +67,7 @@ imports: $(VENV)/.installed-dev ## import-linter: who may know whom
 
 .PHONY: coverage
 coverage: $(VENV)/.installed-test ## branch coverage: all of the kit 95 %, the pure modules 100 %
-	$(PYTEST) --cov --cov-report= $(PYTEST_ARGS)
+	$(PYTEST) --cov --cov-report= --override-ini faulthandler_timeout=600 $(PYTEST_ARGS)
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include="$$($(BIN)/python tests/packaging/pure_modules.py)"
 
