@@ -220,17 +220,17 @@ class AnnouncesAlways(MemoryStore):
 class DeletesPlans(MemoryStore):
     """Drops the row of a plan that is gone, and with it the rights of those who are on it."""
 
-    def replace_plans(self, catalog: PlanCatalog, *, revision: int) -> PlansReplaced:
+    def replace_plans(self, catalog: PlanCatalog, *, revision: int, source: str = "") -> PlansReplaced:
         self._state.plans = {slug: plan for slug, plan in self._state.plans.items() if catalog.get(slug)}
-        return super().replace_plans(catalog, revision=revision)
+        return super().replace_plans(catalog, revision=revision, source=source)
 
 
 class TakesOldCatalogs(MemoryStore):
     """Applies whatever comes last."""
 
-    def replace_plans(self, catalog: PlanCatalog, *, revision: int) -> PlansReplaced:
+    def replace_plans(self, catalog: PlanCatalog, *, revision: int, source: str = "") -> PlansReplaced:
         self._state.catalog_revision = None
-        return super().replace_plans(catalog, revision=revision)
+        return super().replace_plans(catalog, revision=revision, source=source)
 
 
 class LastPlanWins(MemoryStore):

@@ -1,8 +1,9 @@
 """The first moments of a kit."""
 
-from tests.kit.world import make_world
+from tests.kit.world import CATALOG, make_world
 
 from kuploy_saas_kit.model.subscription import OrgSubscription
+from kuploy_saas_kit.plans import Plan, Price
 from kuploy_saas_kit.stripe_provision.ports import SubscriptionChange
 
 
@@ -28,3 +29,21 @@ def test_the_host_joins_the_writing_transaction() -> None:
         world.stripe.pay(session.id)
         kit.webhooks.sync_org("acme")
         assert [row.plan for row in seen] == ["pro"]
+
+
+def test_another_licenses_plans_are_applied_and_sold() -> None:
+    """After the license key changed, its first catalog is not taken for an old one: not in the store, not at Stripe."""
+    with make_world() as world:
+        for _ in range(3):
+            world.hub.put_plan(world.tenant_id, CATALOG.default)
+        world.kit().run_once()
+        other = world.hub.add_tenant("Other Hosting")
+        key = world.hub.issue_license(other, tier="growth")
+        gold = Plan("gold", "Gold", Price(9900, "cad"))
+        world.hub.set_catalog(other, [CATALOG.default, gold])
+        kit = world.kit(license_settings={"license_key": key})
+        report = kit.run_once()
+        assert report.problems == ()
+        assert report.plans is not None
+        assert report.plans.deactivated == ("pro",)
+        assert set(world.store.load_mappings(kit.gateway.space())) == {"gold"}

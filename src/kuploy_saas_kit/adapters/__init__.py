@@ -28,7 +28,7 @@ _MODULES: Final = {
     "SqlLayout": "kuploy_saas_kit.adapters.sql",
     "SqlStore": "kuploy_saas_kit.adapters.sql",
 }
-_EXTRAS: Final = {"sqlalchemy": "sql", "greenlet": "sql"}
+_EXTRAS: Final = {"sqlalchemy": "sql", "greenlet": "sql", "alembic": "sql"}
 
 
 def __getattr__(name: str) -> object:

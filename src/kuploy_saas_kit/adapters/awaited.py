@@ -42,8 +42,8 @@ class AwaitedPlans(AwaitedVerbs):
     async def load_plans(self) -> StoredPlans:
         return await self._run(lambda store: store.load_plans())
 
-    async def replace_plans(self, catalog: PlanCatalog, *, revision: int) -> PlansReplaced:
-        return await self._run(lambda store: store.replace_plans(catalog, revision=revision))
+    async def replace_plans(self, catalog: PlanCatalog, *, revision: int, source: str = "") -> PlansReplaced:
+        return await self._run(lambda store: store.replace_plans(catalog, revision=revision, source=source))
 
     async def put_plan(self, plan: Plan, *, expected_version: int) -> PlanSaved:
         return await self._run(lambda store: store.put_plan(plan, expected_version=expected_version))

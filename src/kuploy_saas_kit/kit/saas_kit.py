@@ -42,6 +42,7 @@ from kuploy_saas_kit.plans.ports import (
     CountingStore,
     Everyone,
 )
+from kuploy_saas_kit.plans.revisions import next_revision
 
 if TYPE_CHECKING:
     from kuploy_saas_kit.stripe_provision import (
@@ -304,15 +305,15 @@ class SaasKit:
     def _apply_catalog(self, done: Carried, force: bool) -> None:  # noqa: FBT001 - a step of `_carry_out`
         snapshot = self.license.snapshot()
         if snapshot.catalog is not None and self.config.catalog_authority is CatalogAuthority.HUB:
-            self._replace_plans(done, snapshot.catalog, snapshot.catalog_revision or 0)
+            self._replace_plans(done, snapshot.catalog, snapshot.catalog_revision or 0, snapshot.license_id or "")
         self.gate.publish_plans(self._stored_catalog())
 
-    def _replace_plans(self, done: Carried, catalog: PlanCatalog, revision: int) -> None:
+    def _replace_plans(self, done: Carried, catalog: PlanCatalog, revision: int, source: str) -> None:
         with storage_errors("store the plans"):
             stored = self._store.load_plans()
-            if stored.catalog is not None and stored.revision is not None and stored.revision >= revision:
-                return
-            done.plans = self._store.replace_plans(catalog, revision=revision)
+            wanted = next_revision(stored, revision, source)
+            if stored.catalog is None or stored.revision is None or stored.revision < wanted:
+                done.plans = self._store.replace_plans(catalog, revision=wanted, source=source)
 
     def _provision(self, done: Carried, force: bool) -> None:  # noqa: FBT001 - a step of `_carry_out`
         if self._keys is None or self._keys() is None:

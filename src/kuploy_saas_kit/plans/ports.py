@@ -57,11 +57,15 @@ class LicenseView(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredPlans:
-    """The plan store's content. *catalog* is None before the first plan; *versions* rise with each save of a plan."""
+    """The plan store's content. *catalog* is None before the first plan; *versions* rise with each save of a plan.
+
+    *revision* and *source* are those of the catalog that was applied last.
+    """
 
     catalog: PlanCatalog | None = None
     revision: int | None = None
     versions: Mapping[str, int] = field(default_factory=dict)
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +91,11 @@ class PlanStore(Protocol):
     def load_plans(self) -> StoredPlans:
         """All plans, inactive ones too, and the catalog revision that was applied last."""
 
-    def replace_plans(self, catalog: PlanCatalog, *, revision: int) -> PlansReplaced:
+    def replace_plans(self, catalog: PlanCatalog, *, revision: int, source: str = "") -> PlansReplaced:
         """Make the stored plans be *catalog*, in one step; a plan that it lacks becomes inactive.
 
-        A revision below the stored one changes nothing and is not applied; an equal one is applied again.
+        A revision below the stored one changes nothing and is not applied; an equal one is applied again. *source*
+        is kept beside the revision: whose catalog it is.
         """
 
     def put_plan(self, plan: Plan, *, expected_version: int) -> PlanSaved:
@@ -327,7 +332,7 @@ class AsyncPlanStore(Protocol):
     """`PlanStore` for stores that a request awaits."""
 
     async def load_plans(self) -> StoredPlans: ...
-    async def replace_plans(self, catalog: PlanCatalog, *, revision: int) -> PlansReplaced: ...
+    async def replace_plans(self, catalog: PlanCatalog, *, revision: int, source: str = "") -> PlansReplaced: ...
     async def put_plan(self, plan: Plan, *, expected_version: int) -> PlanSaved: ...
 
 

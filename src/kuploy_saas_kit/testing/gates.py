@@ -67,7 +67,7 @@ class FixedPlans:
     def load_plans(self) -> StoredPlans:
         return self._stored
 
-    def replace_plans(self, catalog: PlanCatalog, *, revision: int) -> PlansReplaced:
+    def replace_plans(self, catalog: PlanCatalog, *, revision: int, source: str = "") -> PlansReplaced:
         return PlansReplaced(applied=False)
 
     def put_plan(self, plan: Plan, *, expected_version: int) -> PlanSaved:

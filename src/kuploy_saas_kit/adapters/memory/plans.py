@@ -19,16 +19,16 @@ class PlanVerbs(Verbs):
         with self._lock:
             state = self._state
             catalog = PlanCatalog(state.plans.values()) if state.plans else None
-            return StoredPlans(catalog, state.catalog_revision, dict(state.plan_versions))
+            return StoredPlans(catalog, state.catalog_revision, dict(state.plan_versions), state.catalog_source)
 
-    def replace_plans(self, catalog: PlanCatalog, *, revision: int) -> PlansReplaced:
+    def replace_plans(self, catalog: PlanCatalog, *, revision: int, source: str = "") -> PlansReplaced:
         with self._lock:
             held = self._state.catalog_revision
             if held is not None and revision < held:
                 return PlansReplaced(applied=False)
             update = catalog_update(self._state.plans, catalog)
             self._apply(update)
-            self._state.catalog_revision = revision
+            self._state.catalog_revision, self._state.catalog_source = revision, source
             return PlansReplaced(applied=True, changed=update.changed, deactivated=update.deactivated)
 
     def put_plan(self, plan: Plan, *, expected_version: int) -> PlanSaved:

@@ -34,6 +34,7 @@ class State:
     plans: dict[str, Plan] = field(default_factory=dict)
     plan_versions: dict[str, int] = field(default_factory=dict)
     catalog_revision: int | None = None
+    catalog_source: str = ""
 
     assignments: dict[str, Assignment] = field(default_factory=dict)
     trail: list[tuple[str, Assignment]] = field(default_factory=list)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kuploy_saas_kit.adapters.sql.aio import AsyncSqlStore
 from kuploy_saas_kit.adapters.sql.layout import SqlLayout
+from kuploy_saas_kit.adapters.sql.migration import migrate_on
 from kuploy_saas_kit.adapters.sql.store import SqlStore
 
-__all__ = ["AsyncSqlStore", "SqlLayout", "SqlStore"]
+__all__ = ["AsyncSqlStore", "SqlLayout", "SqlStore", "migrate_on"]

@@ -78,11 +78,16 @@ class SqlLayout:
     schema: str | None = None
     plans_table: str = "cloud_plans"
 
+    def owns(self, table: str) -> bool:
+        """Whether *table* is one of the kit's; a host's own Alembic leaves these out of what it compares."""
+        return table == self.plans_table or table.startswith(self.prefix)
+
 
 class Tables:
     """The tables of one layout."""
 
     def __init__(self, layout: SqlLayout) -> None:
+        self.layout = layout
         self.metadata = MetaData(schema=layout.schema)
         self._prefix = layout.prefix
         self.cloud_plans = _cloud_plans(layout.plans_table, self.metadata)
@@ -99,10 +104,14 @@ class Tables:
         return self._table(name, identity, *columns, CheckConstraint(_ONLY_ROW))
 
     def _make_plan_tables(self) -> None:
-        # The shape of Alembic's version table, so that its migrations can go on from here.
+        # Alembic makes it and writes it.
         self.schema_version = self._table("schema_version", Column("version_num", String(32), primary_key=True))
         self.catalog = self._only_row(
-            "catalog", Column("revision", BigInteger), Column("account_id", Text), Column("livemode", Boolean)
+            "catalog",
+            Column("revision", BigInteger),
+            Column("source", Text, nullable=False, server_default=""),
+            Column("account_id", Text),
+            Column("livemode", Boolean),
         )
         self.plan_version = self._table(
             "plan_version",

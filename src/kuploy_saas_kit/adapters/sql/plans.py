@@ -22,11 +22,13 @@ class PlanVerbs(FeedVerbs):
 
     def load_plans(self) -> StoredPlans:
         with self._reading() as connection:
-            revision = connection.execute(select(self._tables.catalog.c.revision)).scalar_one_or_none()
+            catalog = self._tables.catalog.c
+            applied = connection.execute(select(catalog.revision, catalog.source)).one_or_none()
             rows = self._plan_rows(connection)
-        return StoredPlans(_catalog(_plans(rows)), revision, _versions(rows))
+        revision, source = (None, "") if applied is None else applied
+        return StoredPlans(_catalog(_plans(rows)), revision, _versions(rows), source)
 
-    def replace_plans(self, catalog: PlanCatalog, *, revision: int) -> PlansReplaced:
+    def replace_plans(self, catalog: PlanCatalog, *, revision: int, source: str = "") -> PlansReplaced:
         with self._writing() as connection:
             held = self._lock_catalog(connection)
             if held is not None and revision < held:
@@ -35,7 +37,7 @@ class PlanVerbs(FeedVerbs):
             changes = catalog_update(_plans(rows), catalog)
             self._apply(connection, rows, changes)
             if held != revision:
-                connection.execute(update(self._tables.catalog).values(revision=revision))
+                connection.execute(update(self._tables.catalog).values(revision=revision, source=source))
             return PlansReplaced(applied=True, changed=changes.changed, deactivated=changes.deactivated)
 
     def put_plan(self, plan: Plan, *, expected_version: int) -> PlanSaved:

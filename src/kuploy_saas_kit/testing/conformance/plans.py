@@ -59,6 +59,13 @@ class PlanStoreTests(StoreTests):
         assert store.load_plans().revision == 8
         assert store.load_plans().versions == {"free": 1, "pro": 1, "business": 1}
 
+    def test_a_source_is_kept_with_its_revision(self, store: PlanStore) -> None:
+        """Whose catalog was applied is known, and a catalog that was not applied changes nothing of it."""
+        store.replace_plans(CATALOG, revision=7, source="license-1")
+        store.replace_plans(PlanCatalog([FREE]), revision=6, source="license-2")
+        stored = store.load_plans()
+        assert (stored.revision, stored.source) == (7, "license-1")
+
     def test_an_older_catalog_is_not_applied(self, store: PlanStore) -> None:
         """A revision below the stored one changes nothing; an equal one is applied again."""
         store.replace_plans(CATALOG, revision=7)
