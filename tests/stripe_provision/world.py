@@ -158,9 +158,11 @@ def require_goal(world: World, wanted: PlanCatalog) -> None:
 
 def require_sellable(world: World) -> None:
     """What checkouts sell at this instant is an active price of an active product."""
-    for mapping in world.store.load_mappings(TEST_SPACE).values():
-        assert world.prices[mapping.price_id]["active"]
-        assert world.products[mapping.product_id]["active"]
+    mappings = world.store.load_mappings(TEST_SPACE)
+    client = world.stripe().v1
+    for mapping in mappings.values():
+        assert client.prices.retrieve(mapping.price_id).active
+        assert client.products.retrieve(mapping.product_id).active
 
 
 @dataclass
