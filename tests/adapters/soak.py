@@ -93,7 +93,7 @@ def _work(url: str, operations: int, number: int) -> None:
         _tell("ready")
         sys.stdin.readline()
         seeds = [number * THREADS + thread for thread in range(THREADS)]
-        tallies = threads.map(lambda seed: _one_thread(store, operations // THREADS, seed), seeds)
+        tallies = threads.map(lambda seed: _one_thread(store, -(-operations // THREADS), seed), seeds)
         tally = _sum(list(tallies))
     _tell(json.dumps({name: getattr(tally, name) for name in Tally.__slots__}))
 

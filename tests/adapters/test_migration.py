@@ -1,0 +1,65 @@
+"""The revisions of the tables: complete, repeatable, and only about the kit's own."""
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, create_engine, inspect, text
+
+from kuploy_saas_kit.adapters import SqlLayout, SqlStore
+from kuploy_saas_kit.adapters.sql import migrate_on
+from kuploy_saas_kit.adapters.sql.layout import Tables
+
+LAYOUTS = [SqlLayout(), SqlLayout(prefix="kit_", plans_table="kit_plans")]
+
+
+@pytest.fixture
+def engine(empty_url: str) -> Engine:
+    """An engine of a host, over a database without tables."""
+    return create_engine(empty_url)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_revisions_make_the_tables(engine: Engine, layout: SqlLayout) -> None:
+    """After the last revision the database has exactly the tables, columns and indexes that the stores go by."""
+    with engine.begin() as connection:
+        migrate_on(connection, layout)
+        tables = Tables(layout)
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "version_table": "none"})
+        assert compare_metadata(context, tables.metadata) == []
+        assert connection.execute(tables.schema_version.select()).all() == [("0001",)]
+    engine.dispose()
+
+
+def test_in_a_migration_of_the_hosts(engine: Engine) -> None:
+    """What a host's own revision runs is undone with it, and done with it."""
+    with engine.connect() as connection:
+        if connection.dialect.name == "postgresql":  # SQLite's driver commits what makes tables
+            migrate_on(connection)
+            connection.rollback()
+            assert inspect(connection).get_table_names() == []
+        migrate_on(connection)
+        connection.commit()
+    assert SqlStore(engine).load_plans().catalog is None
+    engine.dispose()
+
+
+def test_the_hosts_version_table_is_the_hosts(engine: Engine) -> None:
+    """A host that uses Alembic has its `alembic_version`; the kit neither reads nor writes it."""
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY)"))
+        connection.execute(text("INSERT INTO alembic_version VALUES ('host')"))
+        migrate_on(connection)
+        migrate_on(connection)
+        assert connection.execute(text("SELECT * FROM alembic_version")).all() == [("host",)]
+    engine.dispose()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_a_host_leaves_out_when_it_compares(engine: Engine, layout: SqlLayout) -> None:
+    """With `owns` in its `include_name` the host's Alembic proposes to drop no table of the kit."""
+    with engine.begin() as connection:
+        migrate_on(connection, layout)
+        connection.execute(text("CREATE TABLE projects (id INTEGER)"))
+        names = inspect(connection).get_table_names()
+    assert [name for name in names if not layout.owns(name)] == ["projects"]
+    engine.dispose()
