@@ -47,16 +47,16 @@ def fuzz(times: int, seed: int) -> Counter[str]:
     verifier = TokenVerifier({"k1": TrustedKey(SIGNER.public), "k2": TrustedKey(SIGNER.public)})
     token = SIGNER.sign(payload(NOW)).encode()
     seen: Counter[str] = Counter()
-    for _ in range(times):
+    while seen.total() < times:
         candidate = mutated(token, dice)
+        if candidate == token:
+            continue
         try:
             verifier.verify(candidate, NOW)
         except PayloadRejectedError as error:
             seen[error.code] += 1
         else:
-            if candidate != token:
-                raise AssertionError(f"accepted: {candidate!r}")
-            seen["the token itself"] += 1
+            raise AssertionError(f"accepted: {candidate!r}")
     return seen
 
 

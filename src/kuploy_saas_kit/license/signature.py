@@ -5,7 +5,6 @@ Sources: RFC 7515 (JWS compact serialization), RFC 8032 (Ed25519), RFC 9864 (the
 
 from __future__ import annotations
 
-import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ _MAX_HEADER_BYTES: Final = 1024
 _KEY_BYTES: Final = 32
 _SIGNATURE_BYTES: Final = 64
 _PARTS: Final = 3
+_FROM_URL_SAFE: Final = bytes.maketrans(b"-_+/=", b"+/!!!")  # the last three are not in the alphabet
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +142,14 @@ def _split(token: bytes) -> tuple[bytes, bytes, bytes]:
 
 def _canonical_decode(part: bytes) -> bytes:
     """The bytes that *part* encodes, if encoding them again gives *part*."""
+    text = part.translate(_FROM_URL_SAFE)
     try:
-        raw = base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4))
+        raw = binascii.a2b_base64(text + b"=" * (-len(text) % 4), strict_mode=True)
     except binascii.Error:
         raise ValueError("no base64url") from None
-    if base64.urlsafe_b64encode(raw).rstrip(b"=") != part:
+    # Only the last group can have bits to spare.
+    rest = len(raw) % 3
+    if rest and not text.endswith(binascii.b2a_base64(raw[-rest:], newline=False).rstrip(b"=")):
         raise ValueError("not canonical base64url")
     return raw
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum, StrEnum
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from kuploy_saas_kit.license.reading import Believed, Trust
 from kuploy_saas_kit.license.wire import LicensePayload, PayloadStatus
@@ -59,7 +59,9 @@ class LicenseTime:
 
     def after(self, elapsed: timedelta) -> datetime:
         """The license's time when the clock that only goes on shows *elapsed*."""
-        return self.at if self.since is None else self.at + max(timedelta(), elapsed - self.since)
+        if self.since is None or elapsed <= self.since:
+            return self.at
+        return self.at + (elapsed - self.since)
 
     def at_moment(self, moment: Moment) -> datetime:
         """The license's time at *moment*."""
@@ -188,8 +190,9 @@ class SentWith:
 
 def loaded(state: LicenseState, believed: Believed, order: Order, mark: datetime, rules: Rules) -> LicenseState:
     """The state after a start: the stored license holds, by the wall clock, never below the saved time mark."""
-    after = _holding(state, believed, order, rules)
-    return replace(after, time=LicenseTime(mark), served_from=ServedFrom.STORE)
+    return replace(
+        state, **_holding(state, believed, order, rules), time=LicenseTime(mark), served_from=ServedFrom.STORE
+    )
 
 
 def adopted(
@@ -201,7 +204,7 @@ def adopted(
     a start; if that is far from what the store says, this process is to sync itself, whoever leads.
     """
     issued_at = believed.payload.issued_at
-    after = replace(_holding(state, believed, order, rules), served_from=ServedFrom.STORE)
+    after = replace(state, **_holding(state, believed, order, rules), served_from=ServedFrom.STORE)
     if state.time.since is None:
         is_apart = abs(moment.now - mark) > CLOCK_TOLERANCE
         return replace(after, time=LicenseTime(max(mark, issued_at)), wants_own_sync=is_apart)
@@ -350,10 +353,10 @@ def _is_enough(demotion: Demotion, elapsed: timedelta) -> bool:
 def _accepted(
     state: LicenseState, believed: Believed, order: Order, sent: SentWith, moment: Moment, rules: Rules
 ) -> LicenseState:
-    after = _holding(state, believed, order, rules)
     issued_at = believed.payload.issued_at
     return replace(
-        after,
+        state,
+        **_holding(state, believed, order, rules),
         time=LicenseTime(issued_at, sent.elapsed),
         served_from=ServedFrom.MEMORY,
         wants_own_sync=False,
@@ -361,18 +364,18 @@ def _accepted(
     )
 
 
-def _holding(state: LicenseState, believed: Believed, order: Order, rules: Rules) -> LicenseState:
+def _holding(state: LicenseState, believed: Believed, order: Order, rules: Rules) -> dict[str, Any]:
+    """What changes of *state* when *believed* is held."""
     part = believed.payload.catalog
     keeps_catalog = part.error is not None and not part.is_empty
-    return replace(
-        state,
-        held=_held(believed, order, state.trust, rules),
-        catalog=state.catalog if keeps_catalog else part.catalog,
-        catalog_revision=state.catalog_revision if keeps_catalog else part.revision,
-        catalog_error=part.error,
-        second_look=None,
-        demotion=None,
-    )
+    return {
+        "held": _held(believed, order, state.trust, rules),
+        "catalog": state.catalog if keeps_catalog else part.catalog,
+        "catalog_revision": state.catalog_revision if keeps_catalog else part.revision,
+        "catalog_error": part.error,
+        "second_look": None,
+        "demotion": None,
+    }
 
 
 def _held(believed: Believed, order: Order, trust: Trust, rules: Rules) -> Held:

@@ -17,8 +17,8 @@ from pydantic.alias_generators import to_camel
 
 from kuploy_saas_kit.errors import InvalidValueError, NeverGateKeyError, PayloadRejectedError
 from kuploy_saas_kit.model.grant import LicenseGrant
-from kuploy_saas_kit.model.limits import MAX_LIMIT, LimitValue, limit_from_wire
-from kuploy_saas_kit.model.money import BillingCycle, Price
+from kuploy_saas_kit.model.limits import MAX_LIMIT, UNLIMITED, Limits, LimitValue
+from kuploy_saas_kit.model.money import Price
 from kuploy_saas_kit.model.plan import Plan, PlanCatalog
 from kuploy_saas_kit.model.product import ProductSchema, UnknownKey
 
@@ -217,7 +217,7 @@ def _payload(wire: _WirePayload, schema: ProductSchema, grant: LicenseGrant, cat
         has_room=any(limit != 0 for limit in wire.limits.values()),
         periods=_periods(wire.periods, schema),
         usage_elsewhere=_counts(wire.usage_elsewhere, schema),
-        allowances=_limits(wire.allowances, schema),
+        allowances=MappingProxyType(_limits(wire.allowances, schema)),
         catalog=catalog,
         nonce=wire.nonce,
         unknown_keys=schema.unknown_keys(wire.features, wire.limits, where="the license"),
@@ -248,7 +248,7 @@ def _plan(wire: _WirePlan, schema: ProductSchema) -> Plan:
         wire.name,
         _price(wire),
         _features(wire.features, schema),
-        _limits(wire.limits, schema),
+        Limits.of_checked(_limits(wire.limits, schema)),
         is_default=wire.is_default,
         is_active=wire.is_active,
         description=wire.description,
@@ -260,22 +260,27 @@ def _price(wire: _WirePlan) -> Price | None:
         return None
     if wire.currency is None:
         raise InvalidValueError(f"plan {wire.slug} has a price without a currency")
-    return Price(wire.price_cents, wire.currency, BillingCycle(wire.billing_cycle))
+    return Price(wire.price_cents, wire.currency, wire.billing_cycle)
 
 
 def _features(features: Mapping[str, bool], schema: ProductSchema) -> frozenset[str]:
     """The granted features; one that is spelled twice needs both."""
+    if schema.aliases.keys().isdisjoint(features):
+        return frozenset([key for key, granted in features.items() if granted])
     refused = {schema.canonical(key) for key, granted in features.items() if not granted}
     return frozenset(schema.canonical(key) for key, granted in features.items() if granted) - refused
 
 
-def _limits(limits: Mapping[str, int], schema: ProductSchema) -> Mapping[str, LimitValue]:
-    """The limits; of one that is spelled twice the smaller."""
+def _limits(limits: Mapping[str, int], schema: ProductSchema) -> dict[str, LimitValue]:
+    """The limits; of one that is spelled twice the smaller. The wire model has checked keys and numbers."""
+    values = {key: UNLIMITED if number < 0 else number for key, number in limits.items()}
+    if schema.aliases.keys().isdisjoint(values):
+        return values
     merged: dict[str, LimitValue] = {}
-    for spelling, number in limits.items():
-        key, value = schema.canonical(spelling), limit_from_wire(number, spelling)
+    for spelling, value in values.items():
+        key = schema.canonical(spelling)
         merged[key] = min(merged.get(key, value), value)
-    return MappingProxyType(merged)
+    return merged
 
 
 def _counts(counts: Mapping[str, int], schema: ProductSchema) -> Mapping[str, int]:

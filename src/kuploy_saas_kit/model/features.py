@@ -6,6 +6,7 @@ import re
 import reprlib
 from collections.abc import Iterable
 from enum import Enum
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from kuploy_saas_kit.errors import InvalidValueError
@@ -69,16 +70,28 @@ def feature_keys(features: Iterable[str]) -> frozenset[str]:
     """*features* as a set, each key checked; a lone string is refused, it would be a set of letters."""
     if isinstance(features, str):
         raise InvalidValueError(f"features must be a set of keys, such as {{{features!r}}}, not one string")
-    return frozenset(checked_key(key) for key in features)
+    return _checked_set(features) if isinstance(features, frozenset) else frozenset(map(checked_key, features))
+
+
+@lru_cache(maxsize=256)
+def _checked_set(features: frozenset[str]) -> frozenset[str]:
+    """*features*, each key checked; the same few sets come again with every plan and every sync."""
+    return frozenset(map(checked_key, features))
 
 
 def checked_key(key: object) -> str:
     """*key*, if it can be one: a letter, then up to 63 letters, digits, `_`, `.` or `-`."""
-    if not isinstance(key, str) or not _KEY.fullmatch(key):
+    if not isinstance(key, str) or not _is_key(key):
         raise InvalidValueError(
             f"{_shown(key)} is no key: keys are a letter and up to 63 letters, digits, '_', '.' or '-'"
         )
     return key
+
+
+@lru_cache(maxsize=1024)
+def _is_key(text: str) -> bool:
+    """Whether *text* is a key; the same few come again with every plan."""
+    return _KEY.fullmatch(text) is not None
 
 
 def _shown(value: object) -> str:

@@ -80,10 +80,13 @@ class Limits(Mapping[str, LimitValue]):
     __slots__ = ("_default", "_entries", "_hash")
 
     def __init__(self, entries: Mapping[str, LimitValue] | None = None, *, default: LimitValue = 0) -> None:
-        self._default = checked_limit(default, "default")
-        checked = ((checked_key(key), checked_limit(value, key)) for key, value in (entries or {}).items())
-        self._entries = {key: value for key, value in sorted(checked) if value != self._default}
-        self._hash = hash((tuple(self._entries.items()), self._default))
+        checked = {checked_key(key): checked_limit(value, key) for key, value in (entries or {}).items()}
+        self._assign(checked, checked_limit(default, "default"))
+
+    def _assign(self, entries: Mapping[str, LimitValue], default: LimitValue) -> None:
+        self._default = default
+        self._entries = {key: entries[key] for key in sorted(entries) if entries[key] != default}
+        self._hash = hash((tuple(self._entries.items()), default))
 
     @property
     def default(self) -> LimitValue:
@@ -129,6 +132,13 @@ class Limits(Mapping[str, LimitValue]):
     def to_wire(self) -> dict[str, int]:
         """The named entries as the wire writes them."""
         return {key: limit_to_wire(value) for key, value in self.items()}
+
+    @classmethod
+    def of_checked(cls, entries: Mapping[str, LimitValue], *, default: LimitValue = 0) -> Limits:
+        """The function of *entries* whose keys and values were checked already, where the bytes came in."""
+        limits = cls.__new__(cls)
+        limits._assign(entries, default)  # noqa: SLF001 - a constructor of this very class
+        return limits
 
     @classmethod
     def from_wire(cls, entries: Mapping[str, int], *, default: LimitValue = 0) -> Limits:

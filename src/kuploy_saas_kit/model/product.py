@@ -123,8 +123,9 @@ class ProductSchema:
     def check_plan(self, plan: Plan) -> tuple[UnknownKey, ...]:
         """The keys of *plan* that this product does not have; a never-gate key among them is refused."""
         features = () if isinstance(plan.features, AllFeatures) else sorted(plan.features)
-        for key in (*features, *plan.limits):
-            self.check_may_gate(key)
+        if not self.never_gate.isdisjoint((*features, *plan.limits)):
+            for key in (*features, *plan.limits):
+                self.check_may_gate(key)
         return self.unknown_keys(features, plan.limits, where=f"plan {plan.slug}")
 
     def normalised(self, plan: Plan) -> Plan:
@@ -148,6 +149,9 @@ class ProductSchema:
 
     def unknown_keys(self, features: Iterable[str], limits: Iterable[str], *, where: str) -> tuple[UnknownKey, ...]:
         """What of *features* and *limits* the schema lacks."""
+        features, limits = list(features), list(limits)
+        if self.features.keys() >= set(features) and self.limits.keys() >= set(limits):
+            return ()
         unknown = [UnknownKey("feature", key, where) for key in features if self.canonical(key) not in self.features]
         unknown += [UnknownKey("limit", key, where) for key in limits if self.canonical(key) not in self.limits]
         return tuple(unknown)
