@@ -16,9 +16,9 @@ LIBRARY = "import contextlib, dataclasses, datetime, enum, threading, typing"
 _TIMED = """
 import sys, time
 before = set(sys.modules)
-start = time.perf_counter()
+start = time.process_time()
 {statement}
-took = time.perf_counter() - start
+took = time.process_time() - start
 import json
 print(json.dumps([took * 1e3, sorted({{name.partition(".")[0] for name in set(sys.modules) - before}})]))
 """
@@ -27,7 +27,8 @@ print(json.dumps([took * 1e3, sorted({{name.partition(".")[0] for name in set(sy
 def import_times(rounds: int) -> tuple[dict[str, float], list[str]]:
     """Milliseconds by statement, the best of *rounds* fresh interpreters, and the third-party modules that came along.
 
-    The interpreter's own start is not in them. Bytecode is written in a round before the first.
+    Processor time, in which other work of the machine does not show. The interpreter's own start is not in it, and
+    bytecode is written in a round before the first.
     """
     times: dict[str, list[float]] = {statement: [] for statement in (LIBRARY, KIT, NAMES)}
     loaded: set[str] = set()
