@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import stripe
-from tests.stripe_provision.world import LIVE_KEY, NO_WAIT, TEST_KEY, World, catalog, pro
+from tests.stripe_provision.world import LIVE_KEY, NO_WAIT, TEST_KEY, World, catalog, pro, require_goal
 
 from kuploy_saas_kit import stripe_provision
 from kuploy_saas_kit._retry import RetryBudget, call_with_retries
@@ -270,3 +270,19 @@ def test_a_stripe_that_never_holds_still_ends_the_run() -> None:
     report = world.provisioner.provision(catalog(pro()))
     assert isinstance(report.stopped_by, StripeUnavailableError)
     assert not report.is_complete
+
+
+def test_prices_that_come_without_their_products() -> None:
+    """An answer that names products and does not show them is read all the same: they are asked for by id."""
+    world = World()
+
+    def plain(method: str, path: str, answer: dict[str, Any]) -> None:
+        if (method, path) == ("GET", "/v1/prices"):
+            for price in answer["data"]:
+                price["product"] = price["product"]["id"]
+
+    assert world.provisioner.provision(catalog(pro())).is_complete
+    world.wire.after = plain
+    assert world.provisioner.diff(catalog(pro())) == ()
+    assert world.provisioner.provision(catalog(pro(2500))).is_complete
+    require_goal(world, catalog(pro(2500)))

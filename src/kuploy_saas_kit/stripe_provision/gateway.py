@@ -122,7 +122,8 @@ class StripeGateway:
         """All active prices, with their products along: one call for a hundred of them."""
         listed = self._list("prices", {"active": True, "expand": ["data.product"]})
         owned = [answer for answer in listed if _is_named(answer, namespace)]
-        products = {answer["product"]["id"]: answer["product"] for answer in owned}
+        sold = [answer["product"] for answer in owned if not isinstance(answer["product"], str)]
+        products = {answer["id"]: answer for answer in sold}
         return RemoteCatalog(
             products=[remote.read_product(self._of_our_mode(answer)) for answer in products.values()],
             prices=[remote.read_price(self._of_our_mode(answer)) for answer in owned],
@@ -314,8 +315,10 @@ class _NoticeToLog(stripe.HTTPClient):
 
 def _is_named(price: Any, namespace: str) -> bool:
     """Whether a price is sold by a product of the namespace, or holds one of its lookup keys."""
+    product = price["product"]
+    product_id = product if isinstance(product, str) else product["id"]
     by_key = str(price.get("lookup_key") or "").startswith(naming.key_prefix(namespace))
-    return by_key or price["product"]["id"].startswith(naming.product_prefix(namespace))
+    return by_key or str(product_id).startswith(naming.product_prefix(namespace))
 
 
 def _chunks(items: Sequence[str], size: int) -> Iterator[list[str]]:
