@@ -145,9 +145,7 @@ def test_an_expired_claim(claimant: Instance) -> None:
 def test_a_hub_that_fails_on_the_way_is_waited_for(claimant: Instance) -> None:
     """Trouble while polling is said once, and ends nothing."""
     hub = claimant.world.hub
-    while_waiting(
-        claimant, lambda: hub.outage("5xx"), nothing, lambda: hub.outage(None), lambda: approve(claimant)
-    )
+    while_waiting(claimant, lambda: hub.outage("5xx"), nothing, lambda: hub.outage(None), lambda: approve(claimant))
     ran = claimant.run("license", "claim", "--yes")
     assert ran.status == 0
     assert ran.out.count("the hub gave no answer") == 1

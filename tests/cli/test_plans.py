@@ -1,0 +1,119 @@
+"""`plans list|check`, `explain` and `overview`."""
+
+import json
+
+from tests.cli.instance import Instance
+from tests.kit.world import CATALOG
+
+from kuploy_saas_kit.cli.findings import Level
+from kuploy_saas_kit.cli.plans.checking import catalog_findings, plan_findings
+from kuploy_saas_kit.plans import KUPLOY_CLOUD, LicenseGrant, Plan, PlanCatalog, Price
+
+GRANT = LicenseGrant("starter", {"customDomains"}, {"maxProjects": 5})
+
+
+def test_the_plans_are_listed(instance: Instance) -> None:
+    """Slug, name, price, state and version, for people and for machines."""
+    instance.licensed()
+    ran = instance.run("plans", "list")
+    assert ran.status == 0
+    assert ran.out.splitlines()[0].split() == ["SLUG", "NAME", "PRICE", "STATE", "VERSION"]
+    assert "20.00 CAD monthly" in ran.out
+    assert "default" in ran.out
+    told = json.loads(instance.run("plans", "list", "--json").out)
+    assert told["revision"] == 1
+    pro = told["plans"][1]
+    assert (pro["slug"], pro["amount"], pro["currency"], pro["limits"]) == ("pro", 2000, "cad", {"maxProjects": 5})
+
+
+def test_no_plans_yet(instance: Instance) -> None:
+    """An empty store is no error to list, and nothing to check or sell."""
+    instance.run("store", "migrate")
+    ran = instance.run("plans", "list")
+    assert ran.status == 0
+    assert "there are no plans yet" in ran.out
+    assert json.loads(instance.run("plans", "list", "--json").out)["plans"] == []
+    assert "there are no plans yet" in instance.run("plans", "check").one_line
+
+
+def test_plans_within_the_license(instance: Instance) -> None:
+    """A catalog under its license passes; after a downgrade the plan above it fails."""
+    instance.licensed()
+    ran = instance.run("plans", "check")
+    assert ran.status == 0
+    assert "pro: within the license (growth)" in ran.out
+    instance.world.hub.change_tier(instance.world.license_key, "starter")
+    instance.run("license", "sync")
+    above = instance.run("plans", "check", "--json")
+    assert above.status == 1
+    assert [one["subject"] for one in json.loads(above.out) if one["level"] == "fail"] == ["pro"]
+
+
+def test_nothing_to_compare_with(instance: Instance) -> None:
+    """Without a license there is no ceiling to compare with, which is said."""
+    instance.licensed()
+    instance.monkeypatch.delenv("LICENSE_KEY")
+    assert "no license is held" in instance.run("plans", "check").one_line
+
+
+def test_what_a_plan_may_ask_for() -> None:
+    """A feature above the license, an unknown and a never-gate key fail; a limit above it is normal, and said."""
+
+    def levels(plan: Plan) -> list[Level]:
+        return [one.level for one in plan_findings(plan, GRANT, KUPLOY_CLOUD)]
+
+    assert levels(Plan("a", "A", features={"customDomains"}, limits={"maxProjects": 5})) == [Level.OK]
+    assert levels(Plan("b", "B", features={"whiteLabel"})) == [Level.FAIL]
+    assert levels(Plan("c", "C", limits={"maxProjects": 6})) == [Level.WARN]
+    assert levels(Plan("d", "D", features={"teleport"})) == [Level.FAIL, Level.FAIL]
+    assert Level.FAIL in levels(Plan("e", "E", features={"login"}))
+
+
+def test_what_is_probably_not_meant() -> None:
+    """The catalog's own warnings are passed on."""
+    odd = PlanCatalog([Plan("free", "Free", Price(100, "cad"), is_default=True)])
+    assert [one.level for one in catalog_findings(odd)] == [Level.WARN]
+    assert catalog_findings(CATALOG) == []
+
+
+def test_explain_says_why_and_who(instance: Instance) -> None:
+    """Each layer with its version, the one that refused, and who can lift it; the answer itself is no failure."""
+    instance.licensed()
+    refused = instance.run("explain", "acme", "aiAssistant")
+    assert refused.status == 0
+    assert "acme aiAssistant: refused (not_in_plan)" in refused.out
+    assert "license:growth = True" in refused.out
+    assert "× plan:free = False" in refused.out
+    assert "who can lift it: org: the org changes to a plan that has it" in refused.out
+    limit = instance.run("explain", "acme", "maxProjects")
+    assert "acme maxProjects: granted" in limit.out
+    assert "0 of 1 used" in limit.out
+
+
+def test_explain_for_machines(instance: Instance) -> None:
+    """The same as a document."""
+    instance.licensed()
+    told = json.loads(instance.run("explain", "acme", "aiAssistant", "--json").out)
+    assert told["granted"] is False
+    assert (told["reason"], told["blocking"], told["who"]) == ("not_in_plan", "plan:free", "org")
+    assert {layer["source"] for layer in told["layers"]} >= {"license:growth", "plan:free"}
+
+
+def test_explain_a_key_that_cannot_be_asked_for(instance: Instance) -> None:
+    """An unknown key is refused with the developer's remedy; a never-gate key is an error of the question."""
+    instance.licensed()
+    assert "unknown_key" in instance.run("explain", "acme", "teleport").out
+    assert "must never be gated" in instance.run("explain", "acme", "login").one_line
+
+
+def test_overview(instance: Instance) -> None:
+    """The plan with its source, every feature and every limit with its use."""
+    instance.licensed()
+    ran = instance.run("overview", "acme")
+    assert ran.status == 0
+    assert "acme is on free (default)" in ran.out
+    assert "aiAssistant" in ran.out
+    assert "buildMinutesPerMonth" in ran.out
+    told = json.loads(instance.run("overview", "acme", "--json").out)
+    assert told["features"]["aiAssistant"] == {"granted": False, "in_license": True, "in_plan": False}
+    assert told["limits"]["maxProjects"] == {"used": 0, "limit": 1, "unit": "count", "level": "ok"}

@@ -1,0 +1,104 @@
+"""`store migrate`, `store check`, and where files are."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from tests.cli.instance import Instance
+
+from kuploy_saas_kit.cli.findings import Level
+from kuploy_saas_kit.cli.store.disks import ephemeral_kind
+from kuploy_saas_kit.cli.store.selftest import disk_finding, lease_findings
+from kuploy_saas_kit.cli.wiring import StoreUrls
+
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+MOUNTS = """\
+21 1 0:20 / / rw,relatime - overlay overlay rw
+22 21 8:1 / /data rw - ext4 /dev/sda1 rw
+23 22 0:30 / /data/in\\040memory rw shared:1 - tmpfs tmpfs rw
+24 21 0:31 / /mnt rw - tmpfs tmpfs rw
+25 24 8:2 / /mnt rw - xfs /dev/sdb rw
+no line of a mount
+"""
+
+
+def test_migrate_makes_the_tables_and_may_run_twice(instance: Instance) -> None:
+    """The one command that makes a file; a second run changes nothing."""
+    for _ in range(2):
+        ran = instance.run("store", "migrate")
+        assert (ran.status, ran.err) == (0, "")
+        assert "the tables are there" in ran.out
+    assert instance.run("store", "check").status == 0
+
+
+def test_migrate_where_no_file_can_be(instance: Instance) -> None:
+    """A folder that does not exist is one line."""
+    assert instance.run("store", "migrate", "--store", "sqlite:///no/folder/kit.db").status == 2
+
+
+def test_check_finds_missing_tables(instance: Instance) -> None:
+    """A database without tables fails the check, and nothing more is asked of it."""
+    instance.database.touch()
+    ran = instance.run("store", "check", "--json")
+    assert ran.status == 1
+    told = {one["subject"]: one for one in json.loads(ran.out)}
+    assert told["store"]["level"] == "fail"
+    assert "kit's tables" in told["store"]["seen"]
+    assert "counters" not in told
+
+
+def test_check_of_a_full_store(instance: Instance) -> None:
+    """Plans, counters, license and leases are looked at; the lease is given back."""
+    instance.licensed()
+    for _ in range(2):
+        ran = instance.run("store", "check")
+        assert ran.status == 0
+        assert "2 plans of catalog revision 1" in ran.out
+        assert "leases: one of two holders gets it" in ran.out
+
+
+def test_check_of_a_license_file(instance: Instance) -> None:
+    """A file elects nobody, so no lease is asked for, and its disk is looked at."""
+    instance.run("store", "migrate")
+    ran = instance.run("store", "check", "--license-store", "file:license.json")
+    assert ran.status == 0
+    assert "leases" not in ran.out
+    assert "license.json is on" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    [
+        ("/kit.db", "the container's own layer"),
+        ("/data/kit.db", None),
+        ("/data/in memory/kit.db", "a disk in memory"),
+        ("/database/kit.db", "the container's own layer"),
+        ("/mnt/kit.db", None),
+    ],
+)
+def test_which_disks_pass(file: str, kind: str | None) -> None:
+    """The mount nearest to the file decides, and of two at one place the later."""
+    assert ephemeral_kind(Path(file), MOUNTS) == kind
+
+
+def test_what_is_not_known_of_disks_is_not_said() -> None:
+    """Without a list of mounts nothing is called passing; what is, is a warning."""
+    assert ephemeral_kind(Path("/kit.db"), "") is None
+    assert disk_finding(Path("/kit.db"), None).level is Level.OK
+    assert disk_finding(Path("/kit.db"), "a disk in memory").level is Level.WARN
+
+
+def test_a_store_whose_leases_elect_nobody() -> None:
+    """Two holders at once, or none, fail; a clock apart is a warning."""
+    for first, second in ((True, True), (False, False)):
+        assert next(lease_findings(first=first, second=second, server_now=NOW, now=NOW)).level is Level.FAIL
+    late = lease_findings(first=True, second=False, server_now=NOW - timedelta(minutes=5), now=NOW)
+    assert [one.level for one in late] == [Level.OK, Level.WARN]
+
+
+def test_the_files_among_the_stores() -> None:
+    """Only what is a file is looked for on disks."""
+    urls = StoreUrls("sqlite+pysqlite:////srv/kit.db?timeout=5", "file:/srv/license.json")
+    assert urls.files == (Path("/srv/kit.db"), Path("/srv/license.json"))
+    assert StoreUrls("postgresql://host/name", "redis://host").files == ()
