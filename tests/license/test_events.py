@@ -6,6 +6,7 @@ import pytest
 from tests.license.doubles import World
 
 from kuploy_saas_kit.license import LicenseEvent, LicenseSnapshot, LicenseStatus
+from kuploy_saas_kit.license.grace import grace_step
 
 MINUTE = timedelta(minutes=1)
 
@@ -96,3 +97,50 @@ def test_a_status_that_only_time_changes_is_told_too() -> None:
         client.sync()
     statuses = [snapshot.status for snapshot in heard]
     assert statuses == [LicenseStatus.ACTIVE, LicenseStatus.STALE]
+
+
+def test_the_end_of_the_grace_is_told_in_good_time() -> None:
+    """At 75, 50, 25 and 10 percent left and an hour before the end, each once; and again in the next outage."""
+    world = World()
+    client = world.client()
+    client.sync()
+    events: list[LicenseEvent] = []
+    client.add_observer(events.append)
+    for _ in range(2):
+        world.hub.goes_down()
+        world.pass_time(client, timedelta(days=8), step=timedelta(minutes=30))
+        world.hub.comes_back()
+        world.clock.advance(MINUTE)
+        assert client.sync().ok
+        client.tick()
+    told = [event.fields for event in events if event.name == "grace"]
+    assert [fields["percent"] for fields in told] == [75, 50, 25, 10, 0] * 2
+    week = timedelta(days=7).total_seconds()
+    for fields, share in zip(told, [0.75, 0.5, 0.25, 0.1], strict=False):
+        assert isinstance(fields["seconds_left"], int)
+        assert week * share - 3600 <= fields["seconds_left"] <= week * share
+
+
+def test_a_start_late_in_the_grace_tells_the_last_step_only() -> None:
+    """Who starts with a day left hears of that, and not of what is past."""
+    world = World()
+    world.client().sync()
+    world.hub.goes_down()
+    world.clock.advance(timedelta(days=6))
+    client = world.client()
+    events: list[LicenseEvent] = []
+    client.add_observer(events.append)
+    client.tick()
+    assert [event.fields["percent"] for event in events if event.name == "grace"] == [25]
+
+
+def test_no_word_outside_of_the_grace() -> None:
+    """Nothing is to be told while the license is fresh or stale, at the beginning of GRACE, and once it has expired."""
+    world = World()
+    client = world.client()
+    assert grace_step(client.snapshot()) is None
+    client.sync()
+    for days, status in ((0.0, "active"), (0.5, "stale"), (1.0, "grace"), (8.0, "expired")):
+        world.clock.advance(timedelta(days=days))
+        assert client.snapshot().status == status
+        assert grace_step(client.snapshot()) is None

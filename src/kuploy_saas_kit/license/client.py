@@ -197,7 +197,9 @@ class LicenseClient:
             self._leadership.renew()
             self._keep_time()
             wait = self._wait()
-        self._listeners.tell(self.snapshot(), in_background=True)
+        snapshot = self.snapshot()
+        self._events.aged(snapshot)
+        self._listeners.tell(snapshot, in_background=True)
         return wait
 
     # Claiming

@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 from kuploy_saas_kit.errors import PayloadRejectedError, StorageError
 from kuploy_saas_kit.license.exchange import SyncResult
+from kuploy_saas_kit.license.grace import grace_step
 from kuploy_saas_kit.license.snapshot import LicenseSnapshot
 
 _LOG: Final = logging.getLogger("kuploy_saas_kit.license")
@@ -20,10 +21,12 @@ _KEY_IS_WRONG_AFTER: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class LicenseEvent:
-    """Something to count: *name* is `sync`, `alarm`, `cache.refused` or `store.failed`; *fields* say more.
+    """Something to count: *name* is `sync`, `grace`, `alarm`, `cache.refused` or `store.failed`; *fields* say more.
 
-    `sync` has code, ok, status, revision, license_id, hub_code and failures (in a row). `alarm` is for people: its
-    code is `replay.equivocation` or `auth_rejected` (three times in a row).
+    `sync` has code, ok, status, revision, license_id, hub_code and failures (in a row). `grace` comes in GRACE when
+    75, 50, 25 and 10 percent of it are left, and an hour before its end, from each process once: it has percent (0 for
+    the last hour), seconds_left, grace_until and license_id. `alarm` is for people: its code is
+    `replay.equivocation` or `auth_rejected` (three times in a row).
     """
 
     name: str
@@ -39,6 +42,7 @@ class Events:
     def __init__(self) -> None:
         self._observers: list[Observer] = []
         self._complaint: str | None = None
+        self._grace: int | None = None
 
     def add(self, observer: Observer) -> None:
         """Tell *observer* of every event from now on."""
@@ -59,6 +63,26 @@ class Events:
         _LOG.log(level, "license sync: %s, license is %s", result.code, result.status.value, extra={"license": fields})
         self._tell(LicenseEvent("sync", fields))
         self._alarm(result.code, failures)
+
+    def aged(self, snapshot: LicenseSnapshot) -> None:
+        """Time has passed. Each step of the grace is told once, until the license is fresh again."""
+        step = grace_step(snapshot)
+        before, self._grace = self._grace, None if step is None else step.percent
+        if step is None or step.percent == before:
+            return
+        fields = {
+            "percent": step.percent,
+            "seconds_left": int(step.left.total_seconds()),
+            "grace_until": snapshot.grace_until,
+            "license_id": snapshot.license_id,
+        }
+        _LOG.warning(
+            "no license from the hub since %s: nothing new can be created from %s on",
+            snapshot.issued_at,
+            snapshot.grace_until,
+            extra={"license": fields},
+        )
+        self._tell(LicenseEvent("grace", fields))
 
     def record_refused(self, error: PayloadRejectedError) -> None:
         """The stored license does not count."""
