@@ -105,6 +105,42 @@ def test_any_history_with_any_faults_converges(history: list[tuple[PlanCatalog, 
     assert len(set(terms.values())) == len(terms)
 
 
+@given(st.lists(st.tuples(catalogs, st.lists(st.tuples(fault_kinds, st.integers(1, 4)), max_size=3)), max_size=4))
+def test_whoever_bought_keeps_the_plan(history: list[tuple[PlanCatalog, list[tuple[FaultKind, int]]]]) -> None:
+    """A price that was on sale at any instant is there for ever and still means its plan (I7)."""
+    world = World()
+    provisioner = generous(world)
+    bought: dict[str, str] = {}
+
+    def buy(*_: Any) -> None:
+        bought.update({sold.price_id: slug for slug, sold in world.store.load_mappings(TEST_SPACE).items()})
+
+    world.wire.before = buy
+    for wanted, faults in history:
+        for kind, times in faults:
+            world.sim.fault(kind, match="POST /v1/*", times=times)
+        provisioner.provision(wanted)
+        buy()
+        world.sim.clear_faults()
+        assert bought.keys() <= world.prices.keys()
+        assert {price_id: world.store.plan_of_price(TEST_SPACE, price_id) for price_id in bought} == bought
+
+
+@given(st.lists(catalogs, max_size=3))
+def test_calls_grow_with_the_catalog(history: list[PlanCatalog]) -> None:
+    """A run costs a few calls a plan and a few more, whatever it finds, and puts nothing free on sale (I8, I15)."""
+    world = World()
+    provisioner = generous(world)
+    plans = 0
+    for wanted in history:
+        plans = max(plans, len(wanted))
+        world.forget_requests()
+        assert provisioner.provision(wanted).is_complete
+        assert len(world.sim.requests) <= 10 * plans + 12
+        on_sale = world.store.load_mappings(TEST_SPACE)
+        assert on_sale.keys() == {plan.slug for plan in wanted if plan.is_billable}
+
+
 @given(catalogs, catalogs)
 def test_a_diff_is_what_is_applied(before: PlanCatalog, after: PlanCatalog) -> None:
     """Without faults a run applies exactly the changes of the diff, which only reads (I16)."""
