@@ -71,10 +71,11 @@ def test_a_claim_from_code_to_license(claimant: Instance) -> None:
 
 
 def test_yes_asks_nothing(claimant: Instance) -> None:
-    """With --yes the tenant is not confirmed by hand."""
+    """With --yes the tenant is not confirmed by hand, and named all the same."""
     while_waiting(claimant, lambda: approve(claimant))
     ran = claimant.run("license", "claim", "--yes")
     assert (ran.status, ran.err) == (0, "")
+    assert "approved by the tenant 'Acme Hosting'" in ran.out
 
 
 def test_the_wrong_tenant_is_not_taken(claimant: Instance) -> None:

@@ -64,9 +64,9 @@ def _add_doctor(group: Commands) -> None:
         group,
         "doctor",
         "look for what is wrong, and how to mend it",
-        about="Checks configuration, store, stored license, hub, clock, trusted keys and Stripe's keys. "
-        "It syncs once, and writes nothing else but a lease that it gives back. Exits with 1 if a check fails. "
-        f"Reads the store, {_READS}, and STRIPE_*.",
+        about="Checks configuration, stores, stored license, hub, clocks, trusted keys and Stripe's keys. "
+        "It syncs once, as a starting host does, and takes a lease that it gives back. "
+        f"Exits with 1 if a check fails. Reads the stores, {_READS}, and STRIPE_*.",
         example="kuploy-saas-kit license doctor --bundle doctor.json",
         runs="license.doctor:run",
     )

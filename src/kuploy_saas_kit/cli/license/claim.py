@@ -72,6 +72,7 @@ def claim_license(client: Claimant, desk: Desk, *, hub_url: str) -> int:
     ticket = client.begin_claim()
     try:
         state = _settled(client, desk, ticket, hub_url)
+        desk.say(f"approved by {named_tenant(state)}")
         if not desk.confirm(f"Link this instance to {named_tenant(state)}?"):
             desk.say("not linked. The approval is kept: the next `license claim` asks again")
             return 1
