@@ -27,7 +27,7 @@ PYTEST_ARGS ?= --numprocesses 2 --dist worksteal
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- for users ---------------------------------------------------------------------------------------------------------------------
 
@@ -67,6 +67,7 @@ imports: $(VENV)/.installed-dev ## import-linter: who may know whom
 
 .PHONY: coverage
 coverage: $(VENV)/.installed-test ## branch coverage: all of the kit 95 %, the pure modules 100 %
+	rm -f .coverage .coverage.*
 	$(PYTEST) --cov --cov-report= --override-ini faulthandler_timeout=600 $(PYTEST_ARGS)
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/coverage report --fail-under=100 --include="$$($(BIN)/python tests/packaging/pure_modules.py)"
