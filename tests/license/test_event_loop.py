@@ -71,3 +71,23 @@ async def test_the_loop_is_never_blocked_under_uvicorn() -> None:
         await asyncio.to_thread(client.stop)
         server.should_exit = True
         await serving
+
+
+@pytest.mark.anyio
+async def test_a_cancelled_wait_for_a_sync_harms_nothing() -> None:
+    """F79: whoever waits for `sync` in a thread and is cancelled leaves the license as it was; the sync ends well."""
+    release, hanging = threading.Event(), threading.Event()
+    client = client_of_a_hanging_hub(release, hanging)
+    before = client.snapshot()
+    client._asked_at = None
+    waiting = asyncio.create_task(asyncio.to_thread(client.sync))
+    assert await asyncio.to_thread(hanging.wait, 20)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    after = client.snapshot()
+    assert (after.status, after.grant, after.revision) == (before.status, before.grant, before.revision)
+    release.set()
+    result = await asyncio.to_thread(client.sync)
+    assert result.ok
+    client.stop()

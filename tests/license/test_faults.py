@@ -11,6 +11,8 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.license.doubles import CATALOG, HEADER, ROGUE, SIGNER, World, answer, payload, plan
 from tests.license.fault_server import Conversation, FaultServer, Script, response, says
 
@@ -263,6 +265,20 @@ def reset(conversation: Conversation) -> None:
     conversation.reset()
 
 
+NAMES = st.sampled_from(sorted(payload(World().clock.now()))) | st.text(max_size=4)
+JSON_LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+
+
+def json_nodes(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Lists and objects, with the names of a payload among the keys."""
+    return st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=8)
+
+
+def in_envelope(body: object) -> bytes:
+    """JSON as the license of an answer."""
+    return json.dumps({"success": True, "license": body}).encode()
+
+
 BOMB = gzip.compress(b"\0" * (4 << 20))
 HUGE = b"HTTP/1.1 200 OK\r\nContent-Length: 209715200\r\n\r\n" + b"x" * 1000
 WIRE_ROWS: list[tuple[str, str, Script]] = [
@@ -294,6 +310,26 @@ def test_wires_that_change_nothing(code: str, script: Script) -> None:
         asked = server.requests
     assert asked == 2
     assert_recovers(world, client)
+
+
+def test_not_modified_before_any_license() -> None:
+    """F21: nothing conditional was asked, so a 304 is no answer; the instance stays PENDING and asks again."""
+    world = World()
+    client = world.client()
+    world.hub.answers(b"", 304)
+    assert client.sync().code == "http.304"
+    assert client.snapshot().status is LicenseStatus.PENDING
+    assert_recovers(world, client)
+
+
+@given(st.one_of(st.binary(max_size=300), st.recursive(JSON_LEAVES, json_nodes, max_leaves=8).map(in_envelope)))
+def test_no_bytes_of_a_hub_take_anything_away(body: bytes) -> None:
+    """Whatever a 200 says, short of what the hub signed for this request, changes nothing and raises nothing."""
+    world, client = warm_world()
+    before = rights(client)
+    world.hub.answers(body)
+    assert not client.sync().ok
+    assert rights(client) == before
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ def test_children_of_a_fork_serve_and_refresh() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("store", ["file", "sqlite"])
 def test_a_killed_writer_leaves_the_old_license_or_the_new_one(store: str) -> None:
-    """40 × SIGKILL during writes: what was saved is found whole, and the next start leaves no litter."""
+    """F66, 40 × SIGKILL during writes: what was saved is found whole, and the next start leaves no litter."""
     out = run(f"from tests.license.kill_writes import kill; print(*kill({store!r}, 40, seed=2))")
     writes, half_written = map(int, out.split())
     assert writes >= 40
