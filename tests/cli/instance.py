@@ -64,10 +64,14 @@ class Instance:
         for name, value in variables.items():
             self.monkeypatch.setenv(name, value)
 
-    def licensed(self) -> None:
-        """Configure the license key and Stripe's keys, make the tables, and let the host run once."""
+    def linked(self) -> None:
+        """Configure the license key and Stripe's keys, and make the tables; no host has run."""
         self.set(LICENSE_KEY=self.world.license_key, STRIPE_SECRET_KEY=SECRET_KEY, STRIPE_WEBHOOK_SECRET="whsec_kit")
         self.world.store = self.store()
+
+    def licensed(self) -> None:
+        """A linked instance whose host ran once."""
+        self.linked()
         kit = self.world.kit()
         self.world.keys = None  # nothing is provisioned yet
         assert kit.run_once().sync.ok

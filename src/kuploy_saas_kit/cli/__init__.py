@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from kuploy_saas_kit.cli import explain, hub, license, plans, store, stripe  # noqa: A004 - the room of this name
+from kuploy_saas_kit.cli import explain, hub, license, plans, run, store, stripe  # noqa: A004 - the room of this name
 from kuploy_saas_kit.cli.options import Commands
 from kuploy_saas_kit.cli.output import complain
 from kuploy_saas_kit.errors import KitError
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for group in (license, plans, explain, stripe, store, hub):
+    for group in (run, license, plans, explain, stripe, store, hub):
         group.add_to(commands)
     _add_demo(commands)
     return parser
