@@ -220,6 +220,15 @@ def test_an_unreachable_hub_is_an_error_to_begin_and_none_to_poll(world: World) 
     assert (state.status, state.problem) == (ClaimStatus.PENDING, "transport.timeout")
 
 
+@pytest.mark.parametrize("body", [b"<html>", b"{}", {"success": True, "expiresAt": []}])
+def test_a_claim_that_is_not_understood_has_not_begun(world: World, body: object) -> None:
+    """A 201 that is no answer to a claim keeps nothing: there is no code to show."""
+    hub_of(world).fault = lambda _: answer(body, 201)
+    with pytest.raises((HubRefusedError, HubUnavailableError)):
+        world.client().begin_claim()
+    assert world.store.claim is None
+
+
 def test_a_configured_key_needs_no_claim(world: World) -> None:
     """LICENSE_KEY always wins, so a claim would change nothing."""
     with pytest.raises(ClaimError, match="unset LICENSE_KEY"):

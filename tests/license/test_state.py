@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.license.doubles import payload
+from tests.license.doubles import payload, plan
 
 from kuploy_saas_kit.license import LicenseSnapshot, LicenseStatus, Operation, ServedFrom, Trust
 from kuploy_saas_kit.license.exchange import ExchangeRules, SyncResult
@@ -25,7 +25,7 @@ from kuploy_saas_kit.license.state import (
     watched,
 )
 from kuploy_saas_kit.license.wire import PayloadReader
-from kuploy_saas_kit.model.product import KUPLOY_CLOUD
+from kuploy_saas_kit.model.product import KUPLOY_CLOUD, LimitSpec
 
 START = datetime(2026, 11, 1, 12, tzinfo=UTC)
 SECOND, MINUTE, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
@@ -217,3 +217,15 @@ def test_two_spellings_of_a_key_need_both() -> None:
     assert read.grant.features == frozenset()
     read = READER.read(payload(START, features={"whitelabel": True}))
     assert read.grant.features == {"whiteLabel"}
+
+
+def test_a_limit_that_is_spelled_twice_is_the_smaller() -> None:
+    """-1 is unlimited and never the smaller one; plans are read as licenses are."""
+    schema = KUPLOY_CLOUD.with_keys(limits=[LimitSpec("maxWidgets", "Widgets", aliases=("max_widgets",))])
+    both = {"max_widgets": 3, "maxWidgets": -1}
+    catalog = {"revision": 1, "plans": [plan("free", isDefault=True, limits={**both, "maxWidgets": 2})]}
+    limits = {**payload(START)["limits"], **both}
+    read = PayloadReader(schema).read(payload(START, limits=limits, catalog=catalog))
+    assert read.grant.limits["maxWidgets"] == 3
+    assert read.catalog.catalog is not None
+    assert read.catalog.catalog.default.limits["maxWidgets"] == 2

@@ -11,6 +11,7 @@ from kuploy_saas_kit.license.ports import HubResponse, LicenseRecord, UsageRepor
 from kuploy_saas_kit.license.reading import Believed, Binding, LicenseReader
 from kuploy_saas_kit.license.requests import Known, Refusal, make_nonce, refusal_in, refused_body, sync_body
 from kuploy_saas_kit.license.state import (
+    Held,
     LicenseState,
     Moment,
     Order,
@@ -110,7 +111,8 @@ class ExchangeRules:
         except PayloadRejectedError as error:
             return _refused(state, Refusal(error.code, refused_body(answer)), moment)
         judged = judge(state, believed, asked.sent, moment, self.rules)
-        record = _record(judged.state, moment) if judged.verdict is Verdict.ACCEPTED else None
+        held = judged.state.held if judged.verdict is Verdict.ACCEPTED else None
+        record = None if held is None else _record(judged.state, held, moment)
         return Concluded(judged.verdict.value, judged.state, judged.verdict, record)
 
     def adopt(self, state: LicenseState, record: LicenseRecord, binding: Binding, moment: Moment) -> LicenseState:
@@ -141,12 +143,10 @@ def _refused(state: LicenseState, refusal: Refusal, moment: Moment) -> Concluded
     return Concluded(refusal.code, after, hub_code=refusal.hub_code, retry_after=refusal.retry_after)
 
 
-def _record(state: LicenseState, moment: Moment) -> LicenseRecord | None:
-    if state.held is None:
-        return None
-    epoch, revision = state.held.order
+def _record(state: LicenseState, held: Held, moment: Moment) -> LicenseRecord:
+    epoch, revision = held.order
     return LicenseRecord(
-        body=state.held.body,
+        body=held.body,
         trust=state.trust.value,
         epoch=epoch,
         revision=revision,
