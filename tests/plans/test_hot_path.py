@@ -117,7 +117,7 @@ def test_orgs_on_one_plan_share_one_table() -> None:
         answers.keep(f"org-{number}", ON_PRO, answers.generation)
     assert len({id(table) for table in answers.kept.values()}) == 1
     answers.publish(facts=license_facts(FixedSnapshot(LicenseGrant("none"))))
-    assert not answers.kept["org-7"]["aiAssistant"].granted
+    assert not answers.kept["org-7"].granted["aiAssistant"]
 
 
 def test_what_was_read_before_a_drop_is_not_kept() -> None:
@@ -142,11 +142,11 @@ def test_a_new_default_plan_moves_those_on_it() -> None:
     """Orgs on the default plan follow the catalog's new default without being read again."""
     answers = _answers()
     answers.keep("acme", ON_FREE, answers.generation)
-    assert not answers.kept["acme"]["aiAssistant"].granted
+    assert not answers.kept["acme"].granted["aiAssistant"]
     plain = Plan("free", "Free")
     richer = Plan("basic", "Basic", features={"aiAssistant"}, is_default=True)
     answers.publish(catalog=PlanCatalog([plain, richer, PRO]))
-    assert answers.kept["acme"]["aiAssistant"].granted
+    assert answers.kept["acme"].granted["aiAssistant"]
 
 
 def test_a_plan_that_vanishes_drops_what_is_kept() -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from kuploy_saas_kit._clock import Clock
 from kuploy_saas_kit.errors import (
@@ -40,6 +40,8 @@ from kuploy_saas_kit.plans.ports import (
 )
 from kuploy_saas_kit.plans.standing import PlanResolution
 
+_USE: Final = Operation.USE  # as in gate.py
+
 
 class AsyncGate(GateCore):
     """Answers what an org may do, over stores that are awaited; see `Gate` for what each verb means.
@@ -68,10 +70,10 @@ class AsyncGate(GateCore):
 
     async def check_feature(self, org_id: str, feature: str, operation: Operation = Operation.USE) -> Decision:
         """Whether *org_id* may do *operation* with *feature*, and why."""
-        if operation is not Operation.USE:
+        if operation is not _USE:
             return await self._feature_decision(org_id, feature, operation)
         try:
-            return self._kept[org_id][feature]
+            return self._kept[org_id].decisions[feature]
         except KeyError:
             return await self._feature_decision(org_id, feature, operation)
 
@@ -344,7 +346,7 @@ class AsyncReservation:
     """Amounts that are taken for a while. Commit them, or give them back; at its end they return by themselves."""
 
     def __init__(self, gate: AsyncGate, take: Take, ttl: timedelta) -> None:
-        self.key = f"reservation-{secrets.token_hex(16)}"
+        self.key = f"reservation-{os.urandom(16).hex()}"
         self._gate = gate
         self._take = take
         self._ttl = ttl

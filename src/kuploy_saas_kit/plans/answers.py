@@ -20,8 +20,26 @@ from kuploy_saas_kit.plans.decision import Decision
 from kuploy_saas_kit.plans.standing import PlanResolution, PlanSource
 from kuploy_saas_kit.plans.verdicts import LicenseFacts, feature_decisions
 
-Table: TypeAlias = dict[str, Decision]
 _TableKey: TypeAlias = tuple[str | None, PlanSource]
+
+
+class Table:
+    """The decisions of one plan by feature, and beside them the bare answers.
+
+    `allows` reads those alone: a decision is an object of its own in memory, and with a thousand features fetching it
+    costs more than the check.
+    """
+
+    __slots__ = ("decisions", "granted")
+
+    def __init__(self, decisions: dict[str, Decision]) -> None:
+        self.decisions = decisions
+        self.granted = _bare(decisions)
+
+    def follow(self, decisions: dict[str, Decision]) -> None:
+        """Let the answers be those of *decisions*, for every org of the plan."""
+        self.decisions = decisions
+        self.granted = _bare(decisions)
 
 
 class Answers:
@@ -71,7 +89,7 @@ class Answers:
                 self._tables.clear()
                 self._drop_all()
             for key, table in self._tables.items():
-                table.update(self._decisions(key))
+                table.follow(self._decisions(key))
 
     def keep(self, org_id: str, resolution: PlanResolution, generation: int) -> None:
         """Keep the answer for *org_id*, unless something was dropped since *generation*."""
@@ -113,10 +131,10 @@ class Answers:
 
     def _table(self, key: _TableKey) -> Table:
         if key not in self._tables:
-            self._tables[key] = self._decisions(key)
+            self._tables[key] = Table(self._decisions(key))
         return self._tables[key]
 
-    def _decisions(self, key: _TableKey) -> Table:
+    def _decisions(self, key: _TableKey) -> dict[str, Decision]:
         assert self._facts is not None  # noqa: S101 - publish() came first, or _key() refused
         return feature_decisions(self._facts, self._resolution(key), self._schema)
 
@@ -143,6 +161,10 @@ class Answers:
         self._lock = threading.Lock()
         self._is_keeping = False
         self._drop_all()
+
+
+def _bare(decisions: dict[str, Decision]) -> dict[str, bool]:
+    return {key: decision.granted for key, decision in decisions.items()}
 
 
 _all_answers: weakref.WeakSet[Answers] = weakref.WeakSet()

@@ -11,7 +11,7 @@ from kuploy_saas_kit.model.features import AllFeatures
 from kuploy_saas_kit.model.grant import LicenseGrant
 from kuploy_saas_kit.model.limits import LimitValue
 from kuploy_saas_kit.model.plan import Plan
-from kuploy_saas_kit.plans.compose import ceiling_of
+from kuploy_saas_kit.plans.composition import ceiling_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from kuploy_saas_kit.model.features import AllFeatures
 from kuploy_saas_kit.model.grant import LicenseGrant
 from kuploy_saas_kit.model.limits import LimitValue, Unlimited
 from kuploy_saas_kit.model.plan import Plan, PlanCatalog
-from kuploy_saas_kit.plans.compose import ceiling_of, compose
+from kuploy_saas_kit.plans.composition import ceiling_of, compose
 
 
 @dataclass(frozen=True, slots=True)

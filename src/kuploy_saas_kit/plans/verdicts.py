@@ -10,7 +10,7 @@ from kuploy_saas_kit.model.entitlements import Entitlements
 from kuploy_saas_kit.model.grant import LicenseGrant
 from kuploy_saas_kit.model.product import ProductSchema
 from kuploy_saas_kit.model.status import LicenseStatus, Operation, permits
-from kuploy_saas_kit.plans.compose import ceiling_of
+from kuploy_saas_kit.plans.composition import ceiling_of
 from kuploy_saas_kit.plans.decision import Decision, Layer, LayerValue, Reason
 from kuploy_saas_kit.plans.ports import SnapshotView
 from kuploy_saas_kit.plans.standing import PlanResolution
