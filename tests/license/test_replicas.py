@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.license.doubles import World
 
+from kuploy_saas_kit.adapters.sql import SqlStore
+from kuploy_saas_kit.license import LicenseClient, LicenseConfig
 from kuploy_saas_kit.license.ports import HubResponse
 
 STEPS = st.lists(
@@ -107,3 +110,24 @@ def test_an_outage_asks_less_than_peace() -> None:
         world.hub.goes_down()
         world.pass_time(client, timedelta(hours=1), step=timedelta(seconds=1))
         assert len(world.hub.requests) <= 75
+
+
+def test_four_processes_over_one_database_ask_once_a_period(tmp_path: Path) -> None:
+    """On SQLite, each with connections of its own: one request a period between them, the news within a second."""
+    world, second = World(), timedelta(seconds=1)
+    url = f"sqlite:///{tmp_path / 'kit.db'}"
+    stores = [SqlStore.from_url(url, clock=world.clock) for _ in range(4)]
+    stores[0].migrate()
+    config = LicenseConfig(**world.config)
+    clients = [LicenseClient(config, store, transport=world.hub, clock=world.clock) for store in stores]
+    for _ in range(300):
+        for client in clients:
+            client.tick()
+        world.clock.advance(second)
+        newest = world.hub.revision
+        for client in clients:
+            client.tick()
+        assert {client.snapshot().revision for client in clients} <= {newest, world.hub.revision}
+    assert len(world.hub.requests) <= 300 / 60 * 1.25 + 2
+    for store in stores:
+        store.close()
