@@ -32,7 +32,7 @@ from kuploy_saas_kit.stripe_provision import StripeProvisioner
 from kuploy_saas_kit.stripe_provision.ports import MadePrice, MappingPut, PriceMapping
 from kuploy_saas_kit.testing.stripe.faults import FaultKind
 
-# Two replicas have some 48,620 interleavings and more: the suite draws some of them, `make interleavings` tries them all.
+# Two replicas have 48,620 interleavings and more: the suite draws some of them, `make interleavings` tries them all.
 EXHAUSTIVE = bool(os.environ.get("EXHAUSTIVE"))
 INTERLEAVINGS = int(os.environ.get("INTERLEAVINGS", "40"))
 
