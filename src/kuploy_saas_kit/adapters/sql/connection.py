@@ -26,6 +26,9 @@ from kuploy_saas_kit._clock import Clock, SystemClock
 from kuploy_saas_kit.adapters.sql.layout import Instant, Tables
 from kuploy_saas_kit.errors import ConfigurationError, StorageError
 
+POOL: Final = {"pool_size": 20, "max_overflow": 10}
+"""More threads than fit into the pool open a connection for each verb, which costs more than the verb."""
+
 _WRITES: Final = "kuploy_saas_writes"
 _AT_ONCE: Final = "kuploy_saas_at_once"
 _IDLE_SINCE: Final = "kuploy_saas_idle_since"

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from kuploy_saas_kit._clock import Clock
 from kuploy_saas_kit.adapters.sql.billing import CustomerVerbs, ProvisioningVerbs, SpaceVerbs, SubscriptionVerbs
 from kuploy_saas_kit.adapters.sql.connection import (
+    POOL,
     at_once,
     checked_url,
     database_name,
@@ -103,7 +104,7 @@ class SqlStore(AllVerbs):
         """A store over a database URL; a driver that is not installed is a `ConfigurationError` naming the extra."""
         parsed = checked_url(url, _DRIVERS)
         with driver_needed(parsed):
-            engine = create_engine(parsed, hide_parameters=True)
+            engine = create_engine(parsed, hide_parameters=True, **POOL)
         prepare_sqlite(engine)
         ping_when_idle(engine)
         return cls(engine, layout=layout, clock=clock)

@@ -1,7 +1,9 @@
-"""The statement that takes all claims or none.
+"""The statements that take all claims or none, in one round trip.
 
-One conditional `UPDATE` for all rows: it locks them in order, and changes them only if every one has room. A data
-changing CTE for each row would be shorter and leak: each runs whether or not the others found room.
+In SQLite, where nobody writes meanwhile, one conditional `UPDATE` changes all rows if every one has room. In PostgreSQL
+such a statement finds nothing to change when somebody else changed a row while it waited. There each row is updated in
+turn, in the order of locks, and looked at again after waiting; where a later row has no room the statement fails, which
+undoes the earlier ones.
 """
 
 from __future__ import annotations
@@ -10,7 +12,22 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Text, Update, and_, bindparam, func, select, union_all, update
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ScalarSelect,
+    Select,
+    Text,
+    Update,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.schema import Table
 
@@ -25,26 +42,43 @@ def lock_order(usage: Table) -> tuple[ColumnElement[Any], ...]:
 
 @lru_cache(maxsize=64)
 def take_statement(usage: Table, size: int) -> Update:
-    """An update of *size* counters that changes all of them or none and returns those it changed."""
-    wanted = union_all(*(_wanted(place) for place in range(size))).cte("wanted")
-    locked = (
-        select(usage.c.scope, usage.c.limit_key, usage.c.used, wanted.c.amount, wanted.c.room)
-        .join_from(usage, wanted, and_(usage.c.scope == wanted.c.scope, usage.c.limit_key == wanted.c.limit_key))
-        .order_by(*lock_order(usage))
-        .with_for_update(of=usage)
-        .cte("locked")
-    )
-    fitting = select(func.count()).select_from(locked).where(locked.c.used <= locked.c.room).scalar_subquery()
+    """For SQLite: an update of *size* counters that changes all of them or none and returns those it changed."""
+    wanted = union_all(*(select(*_wanted(place)) for place in range(size))).cte("wanted")
+    same = and_(usage.c.scope == wanted.c.scope, usage.c.limit_key == wanted.c.limit_key)
+    fitting = select(func.count()).join_from(usage, wanted, same).where(usage.c.used <= wanted.c.room)
     return (
         update(usage)
-        .values(used=usage.c.used + locked.c.amount)
-        .where(usage.c.scope == locked.c.scope, usage.c.limit_key == locked.c.limit_key, fitting == size)
+        .values(used=usage.c.used + wanted.c.amount)
+        .where(same, fitting.correlate(None).scalar_subquery() == size)
         .returning(usage.c.scope, usage.c.limit_key, usage.c.used)
     )
 
 
-def _wanted(place: int) -> Any:
-    return select(
+@lru_cache(maxsize=64)
+def chained_statement(usage: Table, size: int) -> Select[Any]:
+    """For PostgreSQL: updates *size* counters one after the other and returns them.
+
+    It returns nothing where the first has no room, and fails with a division by zero where a later one has none.
+    """
+    taken: list[CTE] = []
+    for place in range(size):
+        scope, limit, amount, room = _wanted(place)
+        fits = and_(usage.c.scope == scope, usage.c.limit_key == limit, usage.c.used <= room)
+        step = update(usage).values(used=usage.c.used + amount).where(fits)
+        if taken:
+            step = step.where(_count_of(taken[-1]) == 1)
+        taken.append(step.returning(usage.c.scope, usage.c.limit_key, usage.c.used).cte(f"taken_{place}"))
+    rows = union_all(*(select(step.c.scope, step.c.limit_key, step.c.used) for step in taken)).subquery()
+    reached = case((_count_of(taken[0]) == 0, 1), else_=_count_of(taken[-1]))
+    return select(rows, literal_column("1").op("/")(reached))
+
+
+def _count_of(taken: CTE) -> ScalarSelect[int]:
+    return select(func.count()).select_from(taken).scalar_subquery()
+
+
+def _wanted(place: int) -> tuple[ColumnElement[Any], ...]:
+    return (
         bindparam(f"claim_{place}_scope", type_=Text).label("scope"),
         bindparam(f"claim_{place}_limit", type_=Text).label("limit_key"),
         bindparam(f"claim_{place}_amount", type_=BigInteger).label("amount"),
@@ -53,7 +87,7 @@ def _wanted(place: int) -> Any:
 
 
 def take_parameters(claims: Sequence[Claim]) -> dict[str, str | int]:
-    """The values of `take_statement` for these claims."""
+    """The values of both statements for these claims."""
     parameters: dict[str, str | int] = {}
     for place, claim in enumerate(claims):
         parameters[f"claim_{place}_scope"] = claim.scope

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, delete, select, tuple_, update
+from sqlalchemy.exc import DataError
 
 from kuploy_saas_kit.adapters._rules import amounts_of, checked_claims, highest_before
 from kuploy_saas_kit.adapters.sql.connection import upsert
 from kuploy_saas_kit.adapters.sql.counters import CounterVerbs
 from kuploy_saas_kit.adapters.sql.rows import amounts_from_json, amounts_json
-from kuploy_saas_kit.adapters.sql.take import take_parameters, take_statement
+from kuploy_saas_kit.adapters.sql.take import chained_statement, take_parameters, take_statement
 from kuploy_saas_kit.errors import StorageError
 from kuploy_saas_kit.plans.ports import (
     Claim,
@@ -44,6 +45,10 @@ class _Wish:
     def counters(self) -> list[CounterKey]:
         return [claim.counter for claim in self.claims]
 
+    @property
+    def by_counter(self) -> list[tuple[CounterKey, Claim]]:
+        return [(claim.counter, claim) for claim in self.claims]
+
 
 class UsageVerbs(CounterVerbs):
     """`UsageStore` and `HoldingStore` in SQL.
@@ -58,7 +63,7 @@ class UsageVerbs(CounterVerbs):
         alone = self._at_once() if key is None else None
         if alone is not None:
             with alone as connection:
-                taken = self._add(connection, wish)
+                taken = self._take_at_once(connection, wish)
             if taken is not None:
                 return taken
         for attempt in range(_ATTEMPTS):
@@ -79,29 +84,38 @@ class UsageVerbs(CounterVerbs):
             same = amounts_from_json(held.amounts) == amounts_of(wish.claims)
             outcome = TakeOutcome.HELD if same else TakeOutcome.CONFLICT
             return Taken(outcome, self._values(connection, wish.counters))
-        taken = self._add(connection, wish)
-        if taken is not None:
-            return taken
+        used = self._locked_values(connection, wish.counters)
+        if all(counter in used and used[counter] <= highest_before(claim) for counter, claim in wish.by_counter):
+            after = {counter: used[counter] + claim.amount for counter, claim in wish.by_counter}
+            self._set(connection, after)
+            return Taken(TakeOutcome.TAKEN, after)
         if wish.place is not None:
             self._delete_holdings(connection, [wish.place])
-        return self._why_not(connection, wish, swept=swept)
+        return self._why_not(connection, wish, used, swept=swept)
 
-    def _add(self, connection: Connection, wish: _Wish) -> Taken | None:
-        """Take all claims, or none and return None."""
-        statement = take_statement(self._tables.usage, len(wish.claims))
-        rows = connection.execute(statement, take_parameters(wish.claims)).all()
+    def _take_at_once(self, connection: Connection, wish: _Wish) -> Taken | None:
+        """Take all claims in one round trip, or none and return None: they do not fit, or a counter is missing."""
+        usage, size, parameters = self._tables.usage, len(wish.claims), take_parameters(wish.claims)
+        if connection.dialect.name == "sqlite":
+            rows = connection.execute(take_statement(usage, size), parameters).all()
+        else:
+            try:
+                rows = connection.execute(chained_statement(usage, size), parameters).all()
+            except DataError as error:
+                if type(error.orig).__name__ != "DivisionByZero":
+                    raise
+                return None
         if not rows:
             return None
-        used = {(scope, limit): value for scope, limit, value in rows}
+        used = {(row.scope, row.limit_key): row.used for row in rows}
         return Taken(TakeOutcome.TAKEN, {counter: used[counter] for counter in wish.counters})
 
-    def _why_not(self, connection: Connection, wish: _Wish, *, swept: bool) -> Taken:
-        used = self._values(connection, wish.counters)
+    def _why_not(self, connection: Connection, wish: _Wish, used: Mapping[CounterKey, int], *, swept: bool) -> Taken:
         missing = tuple(counter for counter in wish.counters if counter not in used)
         if missing:
             return Taken(TakeOutcome.UNSEEDED, used, unseeded=missing)
-        blocking = next((claim for claim in wish.claims if used[claim.counter] > highest_before(claim)), None)
-        if blocking is None or (not swept and self._anything_expired(connection)):
+        blocking = next(claim for claim in wish.claims if used[claim.counter] > highest_before(claim))
+        if not swept and self._anything_expired(connection):
             raise _Again
         return Taken(TakeOutcome.REFUSED, used, blocking)
 

@@ -1,0 +1,251 @@
+"""How fast stores take a limit of an org and of the instance in one step, beside the best forms written by hand.
+
+    python benchmarks/stores.py [--seconds 0.5] [--rounds 7]
+
+Each round times every form in turn, on the same server and with the same number of connections, and the ratio is taken
+inside the round; the median of the rounds is shown. Servers run on this machine, reached through socket files, and
+PostgreSQL without fsync: what is compared is the work around one round trip, which durability only dilutes. Nothing
+here enforces a target.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import psycopg
+import redis
+from _targets import Target, table
+from sqlalchemy import create_engine, text
+
+from kuploy_saas_kit._clock import SystemClock
+from kuploy_saas_kit.adapters import RedisStore, SqlStore
+from kuploy_saas_kit.model.money import Price
+from kuploy_saas_kit.model.plan import Plan, PlanCatalog
+from kuploy_saas_kit.model.subscription import Assignment
+from kuploy_saas_kit.plans.ports import Claim
+from kuploy_saas_kit.testing.servers import PostgresServer, RedisServer
+
+LIMIT = "maxProjects"
+CAP = 2**62
+ORGS = [f"org{number}" for number in range(1000)]
+SHARE = 0.85
+
+Take = Callable[[str], object]
+MakeTake = Callable[[ExitStack], Take]
+
+SQLITE = """
+UPDATE kuploy_saas_usage SET used = used + 1
+WHERE limit_key = 'maxProjects' AND scope IN (?, '') AND 2 = (
+  SELECT count(*) FROM kuploy_saas_usage
+  WHERE limit_key = 'maxProjects' AND scope IN (?, '') AND used + 1 <= 4611686018427387904)
+RETURNING scope, used
+"""
+
+# The org's row first and the hot one last; what was taken is taken back on a refusal.
+POSTGRESQL = """
+CREATE FUNCTION take_two(org text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE after bigint;
+BEGIN
+  UPDATE kuploy_saas_usage SET used = used + 1
+  WHERE scope = org AND limit_key = 'maxProjects' AND used + 1 <= 4611686018427387904 RETURNING used INTO after;
+  IF NOT FOUND THEN RETURN NULL; END IF;
+  UPDATE kuploy_saas_usage SET used = used + 1
+  WHERE scope = '' AND limit_key = 'maxProjects' AND used + 1 <= 4611686018427387904;
+  IF NOT FOUND THEN
+    UPDATE kuploy_saas_usage SET used = used - 1 WHERE scope = org AND limit_key = 'maxProjects';
+    RETURN NULL;
+  END IF;
+  RETURN after;
+END $$
+"""
+
+REDIS = """
+local org, all = tonumber(redis.call('GET', KEYS[1])), tonumber(redis.call('GET', KEYS[2]))
+if org + 1 > tonumber(ARGV[1]) or all + 1 > tonumber(ARGV[1]) then return false end
+return {redis.call('INCR', KEYS[1]), redis.call('INCR', KEYS[2])}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A store, and the same step written by hand for it; each maker gives one worker's own connection, or the store."""
+
+    name: str
+    ours: MakeTake
+    by_hand: MakeTake
+
+
+def seeded(store: SqlStore | RedisStore) -> SqlStore | RedisStore:
+    """The store with every counter at 0."""
+    store.migrate()
+    for scope in ("", *ORGS):
+        store.seed_usage((scope, LIMIT), 0)
+    return store
+
+
+def taken_by(store: SqlStore | RedisStore) -> MakeTake:
+    """The kit's own way; a store is shared by all workers, as in a host."""
+
+    def make(_: ExitStack) -> Take:
+        return lambda org: store.take([Claim(org, LIMIT, 1, CAP), Claim("", LIMIT, 1, CAP)])
+
+    return make
+
+
+@contextmanager
+def sqlite_place() -> Iterator[Place]:
+    """A file; by hand one statement on the driver's own connection."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "kit.db"
+
+        def by_hand(exits: ExitStack) -> Take:
+            connection = exits.enter_context(
+                closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=30))
+            )
+            return lambda org: connection.execute(SQLITE, (org, org)).fetchall()
+
+        with closing(seeded(SqlStore.from_url(f"sqlite:///{file}?timeout=30"))) as store:
+            yield Place("SQLite", taken_by(store), by_hand)
+
+
+@contextmanager
+def postgres_place() -> Iterator[Place]:
+    """A server; by hand one prepared call of a function on the driver's own connection."""
+    with PostgresServer() as server, closing(seeded(SqlStore.from_url(server.url))) as store:
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute(POSTGRESQL)
+
+        def by_hand(exits: ExitStack) -> Take:
+            own = exits.enter_context(psycopg.connect(server.url, autocommit=True, prepare_threshold=0))
+            return lambda org: own.execute("SELECT take_two(%s)", (org,)).fetchone()
+
+        yield Place("PostgreSQL", taken_by(store), by_hand)
+
+
+@contextmanager
+def redis_place() -> Iterator[Place]:
+    """A server; by hand one script of two keys through the same client package."""
+    with RedisServer() as server, closing(seeded(RedisStore.from_url(server.url))) as store:
+        client = redis.Redis.from_url(server.url, decode_responses=True)
+        client.mset({f"hand:{scope}": 0 for scope in ("", *ORGS)})
+
+        def by_hand(_: ExitStack) -> Take:
+            script: Any = client.register_script(REDIS)
+            return lambda org: script(keys=[f"hand:{org}", "hand:"], args=[CAP])
+
+        with closing(client):
+            yield Place("Redis", taken_by(store), by_hand)
+
+
+def throughput(make: MakeTake, workers: int, orgs: Sequence[str], seconds: float) -> float:
+    """Takes a second, of all workers together."""
+    counts = [0] * workers
+    with ExitStack() as exits:
+        takes = [make(exits) for _ in range(workers)]
+        for take in takes:
+            take(orgs[0])  # connections are opened, statements compiled
+        start = threading.Barrier(workers)
+
+        def work(worker: int) -> None:
+            take, turn = takes[worker], cycle([*orgs[worker:], *orgs[:worker]])
+            start.wait()
+            end = perf_counter() + seconds
+            while perf_counter() < end:
+                take(next(turn))
+                counts[worker] += 1
+
+        threads = [threading.Thread(target=work, args=(worker,)) for worker in range(workers)]
+        began = perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return sum(counts) / (perf_counter() - began)
+
+
+def takes(place: Place, rounds: int, seconds: float) -> Iterator[Target]:
+    """How near the store comes to what is written by hand."""
+    for workers in (1, 8):
+        for shape, orgs in (("one hot org", ORGS[:1]), ("1,000 orgs", ORGS)):
+            ours, ratios = [], []
+            for _ in range(rounds):
+                mine = throughput(place.ours, workers, orgs, seconds)
+                hand = throughput(place.by_hand, workers, orgs, seconds)
+                ours.append(mine)
+                ratios.append(mine / hand)
+            what = f"{place.name}, {workers} worker{'s'[: workers - 1]}, {shape} ({median(ours):,.0f}/s)"
+            yield Target(what, median(ratios), SHARE, "×", at_least=True)
+
+
+def a_million_orgs() -> Iterator[Target]:
+    """Reading what one of a million orgs is on, beside one of ten; a catalog that did not change, beside the first."""
+    plans = [
+        Plan(f"plan{number}", f"Plan {number}", Price(100 + number, "cad", "monthly"), limits={LIMIT: number})
+        for number in range(999)
+    ]
+    catalog = PlanCatalog([Plan("free", "Free", is_default=True), *plans])
+    with PostgresServer() as server, closing(SqlStore.from_url(server.url)) as store:
+        store.migrate()
+        first = _seconds(lambda: store.replace_plans(catalog, revision=1))
+        again = median(_seconds(lambda: store.replace_plans(catalog, revision=1)) for _ in range(5))
+        few = _standing(store, 10, server.url)
+        many = _standing(store, 1_000_000, server.url)
+    yield Target("1,000 plans written again unchanged, of the first time", again / first * 100, 5, "%")
+    yield Target(f"standing() among 1,000,000 orgs ({many * 1e6:,.0f} µs), of that among 10", many / few, 1.5, "×")
+
+
+def _standing(store: SqlStore, orgs: int, url: str) -> float:
+    now = SystemClock().now()
+    store.put_assignment(Assignment(org_id="template", plan="free", actor="bench", reason="bench", assigned_at=now))
+    copied = text(
+        "INSERT INTO kuploy_saas_assignment (org_id, plan, actor, reason, assigned_at, until)"
+        " SELECT 'org' || n, plan, actor, reason, assigned_at, until"
+        " FROM kuploy_saas_assignment, generate_series(1, :orgs) AS n WHERE org_id = 'template'"
+        " ON CONFLICT DO NOTHING"
+    )
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(copied, {"orgs": orgs})
+        connection.execute(text("ANALYZE kuploy_saas_assignment"))
+    engine.dispose()
+    return median(_seconds(partial(store.standing, f"org{1 + number * orgs // 500}")) for number in range(500))
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = perf_counter()
+    call()
+    return perf_counter() - began
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=0.5)
+    parser.add_argument("--rounds", type=int, default=7)
+    asked = parser.parse_args()
+    found: list[Target] = []
+    for open_place in (sqlite_place, postgres_place, redis_place):
+        with open_place() as place:
+            found += takes(place, asked.rounds, asked.seconds)
+    found += a_million_orgs()
+    print(
+        table(
+            ("take of org + instance, of what is written by hand", "measured", "target", "held"), (t.row for t in found)
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
