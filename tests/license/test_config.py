@@ -171,7 +171,7 @@ sys.modules["cryptography.exceptions"] = None
 from kuploy_saas_kit.adapters import MemoryStore
 from kuploy_saas_kit.errors import ConfigurationError
 from kuploy_saas_kit.license import LicenseClient, LicenseConfig
-client = LicenseClient(LicenseConfig(trusted_keys={"k": "A" * 43}), MemoryStore())
+client = LicenseClient(LicenseConfig(trusted_keys={"k": "B" * 42 + "A"}), MemoryStore())
 client.snapshot()
 try:
     client.load()

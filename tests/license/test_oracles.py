@@ -20,9 +20,9 @@ from jwt.algorithms import OKPAlgorithm
 from tests.license.doubles import HEADER, SIGNER, b64, payload
 from tests.license.fuzz_tokens import mutated
 
-from kuploy_saas_kit.errors import PayloadRejectedError
+from kuploy_saas_kit.errors import ConfigurationError, PayloadRejectedError
 from kuploy_saas_kit.license import TrustedKey
-from kuploy_saas_kit.license.signature import TokenVerifier
+from kuploy_saas_kit.license.signature import _SMALL_ORDER, TokenVerifier
 
 pytestmark = pytest.mark.filterwarnings("ignore:EdDSA is deprecated")  # joserfc says so of the older name
 
@@ -75,13 +75,14 @@ def ed25519_cases() -> Iterator[Any]:
 @pytest.mark.parametrize(("public_key", "test"), list(ed25519_cases()))
 def test_ed25519_as_wycheproof_has_it(public_key: str, test: dict[str, Any]) -> None:
     """A pinned key verifies what is valid and nothing that is invalid: overlong, truncated, malleable, miscoded."""
-    trusted = TrustedKey(b64(bytes.fromhex(public_key)))
-    verifier = TokenVerifier({"k": trusted})
     found = "valid"
     try:
+        trusted = TrustedKey(b64(bytes.fromhex(public_key)))
+        verifier = TokenVerifier({"k": trusted})
         verifier._check_signature("k", trusted, bytes.fromhex(test["msg"]), bytes.fromhex(test["sig"]))
-    except PayloadRejectedError:
+    except (PayloadRejectedError, ConfigurationError):
         found = "invalid"
+    assert (found == "invalid") >= ("SmallOrderPublicKey" in test["flags"])
     assert test["result"] in {found, "acceptable"}
 
 
@@ -161,7 +162,16 @@ def test_whatever_is_accepted_others_accept_too() -> None:
             assert {by_pyjwt(token), by_joserfc(token)} <= {None, accepted(TOKEN)}
 
 
-def test_a_key_of_small_order_would_verify_anything() -> None:
-    """Why keys are pinned and not found: under a key of small order a signature holds that nobody made."""
+@pytest.mark.parametrize("sign", [0x00, 0x80])
+@pytest.mark.parametrize("point", sorted(_SMALL_ORDER))
+def test_a_key_of_small_order_cannot_be_pinned(point: bytes, sign: int) -> None:
+    """Under such a key, all zeros among them, a signature holds that nobody made; so it is refused as a key."""
+    raw = point[:-1] + bytes([point[-1] | sign])
+    with pytest.raises(ConfigurationError, match="anybody can sign"):
+        TrustedKey(b64(raw))
+
+
+def test_why_a_key_of_small_order_is_refused() -> None:
+    """The neutral point verifies a signature of anything, made without any private key."""
     point = bytes([1]) + bytes(31)
     Ed25519PublicKey.from_public_bytes(point).verify(point + bytes(32), b"anything")

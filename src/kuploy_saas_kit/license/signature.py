@@ -23,6 +23,17 @@ _MAX_HEADER_BYTES: Final = 1024
 _KEY_BYTES: Final = 32
 _SIGNATURE_BYTES: Final = 64
 _PARTS: Final = 3
+# The y coordinates of the eight points of small order, in both spellings; the sign bit of x is left out. Under such a
+# "key", all zeros among them, anybody can make signatures (RFC 8032, section 5.1; the same list is in libsodium).
+_SMALL_ORDER: Final = frozenset(
+    {
+        bytes(32),
+        b"\x01" + bytes(31),
+        bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+        bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+        *(bytes([last]) + b"\xff" * 30 + b"\x7f" for last in (0xEC, 0xED, 0xEE)),
+    }
+)
 _FROM_URL_SAFE: Final = bytes.maketrans(b"-_+/=", b"+/!!!")  # the last three are not in the alphabet
 
 
@@ -39,7 +50,11 @@ class TrustedKey:
     not_after: datetime | None = None
 
     def __post_init__(self) -> None:
-        self.raw()
+        raw = self.raw()
+        if raw[:-1] + bytes([raw[-1] & 0x7F]) in _SMALL_ORDER:
+            raise ConfigurationError(
+                "a trusted key is no key but a placeholder under which anybody can sign: copy the real one from the hub"
+            )
 
     def raw(self) -> bytes:
         """The key's 32 bytes."""
