@@ -70,7 +70,8 @@ class PlanVerbs(FeedVerbs):
             written = [plan_row(plan) for plan in changes.rows]
             columns = {name: statement.excluded[name] for name in written[0] if name != "planId"}
             connection.execute(statement.on_conflict_do_update(index_elements=["planId"], set_=columns), written)
-            added = [plan.slug for plan in changes.rows if plan.slug not in _versions(rows)]
+            known = _versions(rows)
+            added = [plan.slug for plan in changes.rows if plan.slug not in known]
             if added:
                 show_mappings(connection, self._tables, added)
         risen = _risen(rows, changes)
