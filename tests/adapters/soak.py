@@ -57,17 +57,17 @@ class Soaked:
         return sum(abs(self.counted.get(scope, 0) - self.tally.held.get(scope, 0)) for scope in scopes)
 
 
-def soak(url: str, operations: int) -> Soaked:
+def soak(url: str, operations: int, *, processes: int = PROCESSES) -> Soaked:
     """Let all processes work on the store at *url*, whose counters are set to 0 before."""
     with closing(open_store(url)) as store:
         for scope in ("", *ORGS):
             store.seed_usage((scope, LIMIT), 0)
-        command = [sys.executable, "-m", "tests.adapters.soak", "--work", url, str(operations // PROCESSES)]
+        command = [sys.executable, "-m", "tests.adapters.soak", "--work", url, str(operations // processes)]
         workers = [
             subprocess.Popen(  # noqa: S603 - this interpreter, with this module
                 [*command, str(number)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
-            for number in range(PROCESSES)
+            for number in range(processes)
         ]
         for worker in workers:
             assert worker.stdout is not None

@@ -22,7 +22,7 @@ def test_random_histories(machine: Callable[..., type[RuleBasedStateMachine]], u
         empty(store)
         return store
 
-    run_state_machine_as_test(machine(make), settings=settings(max_examples=15, stateful_step_count=20, deadline=None))
+    run_state_machine_as_test(machine(make), settings=settings(max_examples=8, stateful_step_count=20, deadline=None))
 
 
 @pytest.mark.parametrize(
