@@ -122,13 +122,16 @@ smoke: build ## try the built wheel in an empty environment
 	$(SMOKE)/bin/kuploy-saas-kit --help | cmp - $(SMOKE)/help.txt
 	rm -rf $(SMOKE)
 
+# Every dependency group: dev holds most of them, some are installed only by a target of their own.
+GROUPS = $(shell $(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"])')
+
 .PHONY: constraints
 constraints: ## resolve all extras and groups anew into constraints.txt
 	$(need-python)
 	$(PYTHON) -m venv $(VENV)-constraints
 	$(VENV)-constraints/bin/python -m pip install --quiet uv
-	echo '--editable .[all]' | $(VENV)-constraints/bin/uv pip compile - --group pyproject.toml:dev --upgrade --universal --python-version 3.11 \
-		--no-header --no-annotate --no-emit-package kuploy-saas-kit --quiet --output-file constraints.txt
+	echo '--editable .[all]' | $(VENV)-constraints/bin/uv pip compile - $(addprefix --group ,$(GROUPS)) --upgrade --universal \
+		--python-version 3.11 --no-header --no-annotate --no-emit-package kuploy-saas-kit --quiet --output-file constraints.txt
 	rm -rf $(VENV)-constraints
 
 .PHONY: clean
