@@ -13,12 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 from kuploy_saas_kit._clock import Clock
 from kuploy_saas_kit.adapters.awaited import AwaitedCounting, AwaitedPlans
 from kuploy_saas_kit.adapters.sql.connection import (
-    POOL,
     at_once,
     checked_url,
     database_name,
     driver_needed,
     ping_when_idle,
+    pool_options,
     prepare_sqlite,
     storage_errors,
     transaction,
@@ -90,7 +90,7 @@ class AsyncSqlStore(AwaitedPlans, AwaitedCounting):
         """A store over a database URL; a driver that is not installed is a `ConfigurationError` naming the extra."""
         parsed = checked_url(url, _DRIVERS)
         with driver_needed(parsed):
-            engine = create_async_engine(parsed, hide_parameters=True, **POOL)
+            engine = create_async_engine(parsed, hide_parameters=True, **pool_options(parsed))
         prepare_sqlite(engine.sync_engine)
         ping_when_idle(engine.sync_engine)
         return cls(engine, layout=layout, clock=clock)

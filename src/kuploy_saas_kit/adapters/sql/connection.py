@@ -26,9 +26,6 @@ from kuploy_saas_kit._clock import Clock, SystemClock
 from kuploy_saas_kit.adapters.sql.layout import Instant, Tables
 from kuploy_saas_kit.errors import ConfigurationError, StorageError
 
-POOL: Final = {"pool_size": 20, "max_overflow": 10}
-"""More threads than fit into the pool open a connection for each verb, which costs more than the verb."""
-
 _WRITES: Final = "kuploy_saas_writes"
 _AT_ONCE: Final = "kuploy_saas_at_once"
 _IDLE_SINCE: Final = "kuploy_saas_idle_since"
@@ -86,6 +83,15 @@ def checked_url(url: str, drivers: dict[str, str]) -> URL:
     if backend == "sqlite" and parsed.database in {None, "", ":memory:"}:
         raise ConfigurationError("an SQL store needs an SQLite file, such as sqlite:///kit.db; or use MemoryStore()")
     return parsed.set(drivername=drivers[backend])
+
+
+def pool_options(url: URL) -> dict[str, int]:
+    """How many connections are kept.
+
+    Threads that find none in the pool of a server open one for each verb, which costs more than the verb. SQLite has
+    one writer at a time, and the more connections wait for their turn the longer the unlucky ones do.
+    """
+    return {} if url.get_backend_name() == "sqlite" else {"pool_size": 20, "max_overflow": 10}
 
 
 def database_name(url: URL) -> str:

@@ -14,12 +14,12 @@ from sqlalchemy.orm import Session
 from kuploy_saas_kit._clock import Clock
 from kuploy_saas_kit.adapters.sql.billing import CustomerVerbs, ProvisioningVerbs, SpaceVerbs, SubscriptionVerbs
 from kuploy_saas_kit.adapters.sql.connection import (
-    POOL,
     at_once,
     checked_url,
     database_name,
     driver_needed,
     ping_when_idle,
+    pool_options,
     prepare_sqlite,
     storage_errors,
     transaction,
@@ -104,7 +104,7 @@ class SqlStore(AllVerbs):
         """A store over a database URL; a driver that is not installed is a `ConfigurationError` naming the extra."""
         parsed = checked_url(url, _DRIVERS)
         with driver_needed(parsed):
-            engine = create_engine(parsed, hide_parameters=True, **POOL)
+            engine = create_engine(parsed, hide_parameters=True, **pool_options(parsed))
         prepare_sqlite(engine)
         ping_when_idle(engine)
         return cls(engine, layout=layout, clock=clock)
