@@ -97,7 +97,7 @@ def warm_and_restarted(script: Script) -> tuple[bool, bool]:
     world, client = warm_world()
     before = rights(client)
     with FaultServer(script) as server:
-        transport = Rerouted(server)
+        transport = Rerouted(server, "transport.deadline")
 
         def through_the_wire(_: Mapping[str, Any]) -> HubResponse:
             return transport.post(world.hub.requests[-1])
