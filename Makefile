@@ -87,7 +87,7 @@ fuzz-webhooks: $(VENV)/.installed-test ## try a million mutated webhook deliveri
 	$(BIN)/python -m tests.stripe_provision.fuzz_webhooks 1000000
 
 .PHONY: interleavings
-interleavings: $(VENV)/.installed-test ## try every interleaving of two provisioning replicas: up to half an hour
+interleavings: $(VENV)/.installed-test ## try every interleaving of two provisioning replicas: up to an hour
 	EXHAUSTIVE=1 $(PYTEST) -o faulthandler_timeout=0 $(PYTEST_ARGS) -k test_every_interleaving tests/stripe_provision
 
 .PHONY: kill-license

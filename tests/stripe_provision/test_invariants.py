@@ -307,7 +307,7 @@ def test_two_replicas_with_two_catalogs_end_with_the_newer(picks: list[int]) -> 
     _two_replicas(picks, DIFFERENT, (2, 3))
 
 
-@pytest.mark.skipif(not EXHAUSTIVE, reason="set EXHAUSTIVE=1: takes up to half an hour")
+@pytest.mark.skipif(not EXHAUSTIVE, reason="set EXHAUSTIVE=1: takes up to an hour")
 @pytest.mark.parametrize(("wanted", "revisions"), [(SAME, (None, None)), (DIFFERENT, (2, 3))])
 def test_every_interleaving_of_two_replicas(
     wanted: tuple[PlanCatalog, PlanCatalog], revisions: tuple[Any, Any]
