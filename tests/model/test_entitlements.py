@@ -148,6 +148,7 @@ def test_all_features() -> None:
     assert not ALL <= frozenset({"a"})
     assert frozenset({"a"}) & ALL == frozenset({"a"})
     assert repr(TOP) == "Entitlements.TOP"
+    assert repr(ALL) == "ALL"
     assert "UNLIMITED" in repr(Entitlements({"b"}, {"maxApps": UNLIMITED}))
 
 
@@ -162,3 +163,12 @@ def test_rights_compare_only_with_rights() -> None:
             operator.le(TOP, other)
         with pytest.raises(TypeError):
             operator.ge(TOP, other)
+
+
+def test_limits_are_mappings() -> None:
+    """Named keys are in the mapping, all keys have a value, and only limits equal limits."""
+    limits = Limits({"maxApps": 3})
+    assert "maxApps" in limits
+    assert "maxNew" not in limits
+    assert limits["maxNew"] == 0
+    assert limits != {"maxApps": 3}

@@ -33,7 +33,15 @@ from kuploy_saas_kit.plans import (
 )
 from kuploy_saas_kit.plans.allowance import allowance, checked_amount, first_without_room, hard_stop
 from kuploy_saas_kit.plans.explain import explained, feature_rows, limit_rows
-from kuploy_saas_kit.plans.ports import INSTANCE, Claim, GivenBack
+from kuploy_saas_kit.plans.ports import (
+    INSTANCE,
+    Claim,
+    GivenBack,
+    HoldingSettled,
+    HoldingState,
+    Taken,
+    TakeOutcome,
+)
 from kuploy_saas_kit.plans.verdicts import (
     entitlements_of,
     feature_decision,
@@ -41,6 +49,7 @@ from kuploy_saas_kit.plans.verdicts import (
     operation_decision,
     unknown_key_decision,
 )
+from kuploy_saas_kit.stripe_provision.ports import MappingPut, PutOutcome, SubscriptionPut
 from kuploy_saas_kit.testing.gates import FixedSnapshot
 
 GRANT = LicenseGrant("growth", {"aiAssistant", "multiServer"}, {"maxProjects": 20, "maxApps": 0})
@@ -207,6 +216,13 @@ def test_words_for_bad_amounts(amount: object, message: str) -> None:
     assert str(caught.value) == message
 
 
+def test_over_limit_counts_only_what_has_a_limit() -> None:
+    """Use without a limit, and a limit without a count, are not over."""
+    assert Decision.grant("x", (), limit=UNLIMITED, used=7).over_limit == 0
+    assert Decision.grant("x", (), limit=5).over_limit == 0
+    assert Decision.grant("x", (), limit=5, used=7).over_limit == 2
+
+
 def test_words_for_people() -> None:
     """Decisions, layers and violations print as lines that a person can act on."""
     assert str(Layer("license:growth", 20)) == "license:growth = 20"
@@ -252,10 +268,14 @@ def test_every_refusal_has_a_remedy() -> None:
     ("outcome", "word"),
     [
         (Decision.grant("x", ()), "use .granted"),
+        (Taken(TakeOutcome.TAKEN), "use .outcome"),
+        (HoldingSettled(HoldingState.HELD), "use .state"),
+        (MappingPut(saved=True, revision=1), "use .saved"),
+        (SubscriptionPut(PutOutcome.SAVED), "use .outcome"),
         (Released({}, {}), "use .returned"),
         (Drift("maxApps", 1, 2), "use .difference"),
     ],
-    ids=["decision", "released", "drift"],
+    ids=["decision", "taken", "holding", "mapping", "subscription", "released", "drift"],
 )
 def test_outcomes_are_no_truths(outcome: object, word: str) -> None:
     """An outcome in an `if` is a mistake, and the error names the field to use."""

@@ -8,6 +8,7 @@ from kuploy_saas_kit.plans import (
     UNLIMITED,
     LicenseGrant,
     OrgUsage,
+    Oversell,
     Plan,
     PlanCatalog,
     PlanImpact,
@@ -89,6 +90,13 @@ def test_oversell() -> None:
     assert (report["maxApps"].unlimited_orgs, report["maxApps"].is_oversold) == (5, True)
     assert not report["maxDatabases"].is_oversold
     assert report["maxPurchasableDomains"].ratio is None
+
+
+def test_what_has_no_end_cannot_be_listed() -> None:
+    """Internal alone has features without end, which are not listed; without a ceiling nothing is oversold."""
+    assert preview_plan_change({}, INTERNAL, PRO).lost_features == ()
+    assert preview_plan_change({}, PRO, INTERNAL).gained_features == ()
+    assert not Oversell("maxApps", promised=10, unlimited_orgs=3, ceiling=UNLIMITED).is_oversold
 
 
 @given(grants, grants, plans())

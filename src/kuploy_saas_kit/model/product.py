@@ -123,9 +123,8 @@ class ProductSchema:
     def check_plan(self, plan: Plan) -> tuple[UnknownKey, ...]:
         """The keys of *plan* that this product does not have; a never-gate key among them is refused."""
         features = () if isinstance(plan.features, AllFeatures) else sorted(plan.features)
-        if not self.never_gate.isdisjoint((*features, *plan.limits)):
-            for key in (*features, *plan.limits):
-                self.check_may_gate(key)
+        for key in sorted(self.never_gate.intersection((*features, *plan.limits))):
+            self.check_may_gate(key)
         return self.unknown_keys(features, plan.limits, where=f"plan {plan.slug}")
 
     def normalised(self, plan: Plan) -> Plan:

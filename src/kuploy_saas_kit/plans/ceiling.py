@@ -57,9 +57,8 @@ def require_within_ceiling(plan: Plan, grant: LicenseGrant | None, *, limits: bo
 
 
 def _features_above(plan: Plan, ceiling: Entitlements) -> list[CeilingViolation]:
-    if isinstance(plan.features, AllFeatures):  # only INTERNAL, which never comes here
-        return []
-    above = sorted(key for key in plan.features if not ceiling.allows(key))
+    named = () if isinstance(plan.features, AllFeatures) else plan.features
+    above = sorted(key for key in named if not ceiling.allows(key))
     return [CeilingViolation("feature", key, wanted=True, ceiling=False) for key in above]
 
 
