@@ -342,3 +342,16 @@ def test_the_servers_clock(store: SqlStore) -> None:
     seed(store)
     store.take(claims(), key="k", ttl=MINUTE)
     assert store.settle_holding("acme", "k").state == "held"
+
+
+def test_a_file_that_is_being_switched_can_be_opened(tmp_path: Path) -> None:
+    """Of several that open a new file at once one switches it to write-ahead logging; the others are not locked out."""
+    path = tmp_path / "kit.db"
+    switching = sqlite3.connect(path, isolation_level=None)
+    switching.execute("BEGIN EXCLUSIVE")
+    store = SqlStore.from_url(f"sqlite:///{path}?timeout=0.05")
+    store._engine.connect().close()
+    switching.execute("ROLLBACK")
+    switching.close()
+    store.migrate()
+    store.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -122,7 +122,10 @@ def prepare_sqlite(engine: Engine) -> None:
     def _connected(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # the driver begins nothing by itself; `_begin` does
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode = WAL")
+        # The mode is the file's. A connection that makes the same switch at this moment locks this one out at once,
+        # without the wait that other statements have, and does it for both.
+        with suppress(sqlite3.OperationalError):
+            cursor.execute("PRAGMA journal_mode = WAL")
         cursor.close()
 
     @event.listens_for(engine, "begin")
