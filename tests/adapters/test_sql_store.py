@@ -354,4 +354,5 @@ def test_a_file_that_is_being_switched_can_be_opened(tmp_path: Path) -> None:
     switching.execute("ROLLBACK")
     switching.close()
     store.migrate()
+    assert store.load_plans().catalog is None
     store.close()
