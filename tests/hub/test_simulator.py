@@ -260,10 +260,11 @@ def test_a_hub_without_keys_sends_the_payload_itself(clock: ManualClock) -> None
 # --- outages ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_transport_fits_the_port(hub: HubSimulator) -> None:
-    """The in-process transport is a `HubTransport`."""
+def test_the_transport_fits_the_port(hub: HubSimulator, key: str) -> None:
+    """The in-process transport is a `HubTransport`, which answers again after it was closed."""
     transport: HubTransport = hub.transport()
     transport.close()
+    assert transport.post(sync_request(key)).status == 200
 
 
 @pytest.mark.parametrize("outage", sorted(HOLDS_THE_SOCKET))
