@@ -48,6 +48,7 @@ BOOKS: dict[str, Verb] = {
     "end_assignment": lambda store: store.end_assignment("acme", actor="ann", reason="over", at=NOW),
     "use_space": lambda store: store.use_space(LIVE),
     "put_mapping": lambda store: store.put_mapping(LIVE, mapping(), made()),
+    "drop_mapping": lambda store: store.drop_mapping(LIVE, "gone", revision=3),
     "save_fingerprint": lambda store: store.save_fingerprint(LIVE, "f1"),
     "put_subscription": lambda store: store.put_subscription(ROW, expected_version=0, event_id="evt_1"),
     "keep_customer": lambda store: store.keep_customer(LIVE, "acme", "cus_1"),

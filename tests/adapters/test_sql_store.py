@@ -142,7 +142,7 @@ def test_stripe_columns_show_the_current_space(store: SqlStore) -> None:
     assert rows(store, query) == [("prod_pro", "price_9")]
     store.use_space(TEST_MODE)
     assert rows(store, query) == [("prod_pro", "price_2")]
-    store.drop_mapping(TEST_MODE, "pro")
+    store.drop_mapping(TEST_MODE, "pro", revision=3)
     assert rows(store, query) == [(None, None)]
 
 

@@ -49,7 +49,7 @@ from kuploy_saas_kit.plans.verdicts import (
     operation_decision,
     unknown_key_decision,
 )
-from kuploy_saas_kit.stripe_provision.ports import MappingPut, PutOutcome, SubscriptionPut
+from kuploy_saas_kit.stripe_provision.ports import MappingDrop, MappingPut, PutOutcome, SubscriptionPut
 from kuploy_saas_kit.testing.gates import FixedSnapshot
 
 GRANT = LicenseGrant("growth", {"aiAssistant", "multiServer"}, {"maxProjects": 20, "maxApps": 0})
@@ -271,11 +271,12 @@ def test_every_refusal_has_a_remedy() -> None:
         (Taken(TakeOutcome.TAKEN), "use .outcome"),
         (HoldingSettled(HoldingState.HELD), "use .state"),
         (MappingPut(saved=True, revision=1), "use .saved"),
+        (MappingDrop(dropped=True, revision=1), "use .dropped"),
         (SubscriptionPut(PutOutcome.SAVED), "use .outcome"),
         (Released({}, {}), "use .returned"),
         (Drift("maxApps", 1, 2), "use .difference"),
     ],
-    ids=["decision", "taken", "holding", "mapping", "subscription", "released", "drift"],
+    ids=["decision", "taken", "holding", "mapping", "drop", "subscription", "released", "drift"],
 )
 def test_outcomes_are_no_truths(outcome: object, word: str) -> None:
     """An outcome in an `if` is a mistake, and the error names the field to use."""

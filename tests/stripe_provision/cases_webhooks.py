@@ -328,7 +328,7 @@ def _() -> None:
     office.put(items=(item("price_pro_old"),))
     office.deliver()
     assert office.row().plan == "pro"  # type: ignore[union-attr]
-    office.store.drop_mapping(TEST_SPACE, "pro")
+    office.store.drop_mapping(TEST_SPACE, "pro", revision=0)
     office.deliver(event("evt_2"))
     assert office.row().plan == "pro"  # type: ignore[union-attr]
 

@@ -28,8 +28,8 @@ from kuploy_saas_kit.errors import BillingError
 from kuploy_saas_kit.model.money import Price
 from kuploy_saas_kit.model.plan import Plan, PlanCatalog
 from kuploy_saas_kit.model.subscription import StripeSpace
-from kuploy_saas_kit.stripe_provision import StripeProvisioner
-from kuploy_saas_kit.stripe_provision.ports import MadePrice, MappingPut, PriceMapping
+from kuploy_saas_kit.stripe_provision import PlanOutcome, StripeProvisioner
+from kuploy_saas_kit.stripe_provision.ports import MadePrice, MappingDrop, MappingPut, PriceMapping
 from kuploy_saas_kit.testing.stripe.faults import FaultKind
 
 # Two replicas have 48,620 interleavings and more: the suite draws some of them, `make interleavings` tries them all.
@@ -60,14 +60,16 @@ class WatchedStore(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.before: Callable[[], None] = lambda: None
+        self.before_drop: Callable[[], None] = lambda: None
 
     def put_mapping(self, space: StripeSpace, mapping: PriceMapping, price: MadePrice) -> MappingPut:
         self.before()
         return super().put_mapping(space, mapping, price)
 
-    def drop_mapping(self, space: StripeSpace, slug: str) -> None:
+    def drop_mapping(self, space: StripeSpace, slug: str, *, revision: int) -> MappingDrop:
         self.before()
-        super().drop_mapping(space, slug)
+        self.before_drop()
+        return super().drop_mapping(space, slug, revision=revision)
 
     def save_fingerprint(self, space: StripeSpace, fingerprint: str | None) -> None:
         self.before()
@@ -305,6 +307,24 @@ def test_two_replicas_with_one_catalog_make_one_price(picks: list[int]) -> None:
 def test_two_replicas_with_two_catalogs_end_with_the_newer(picks: list[int]) -> None:
     """A rolling deployment: the next run of the newer revision makes everything right."""
     _two_replicas(picks, DIFFERENT, (2, 3))
+
+
+def test_an_older_catalog_takes_nothing_off_sale_that_a_newer_sells() -> None:
+    """A run that is about to drop a plan finds that a newer catalog put it on sale meanwhile: it stays (I13)."""
+    store = WatchedStore()
+    world = World(store=store)
+    world.provisioner.provision(catalog(pro(1000)), revision=1)
+    newer = StripeProvisioner(world.gateway, store)
+
+    def meanwhile() -> None:
+        store.before_drop = lambda: None
+        assert newer.provision(catalog(pro(3000)), revision=3).is_complete
+
+    store.before_drop = meanwhile
+    report = world.provisioner.provision(catalog(pro(is_active=False), business()), revision=2)
+    assert report.plans["pro"].outcome is PlanOutcome.SKIPPED
+    assert store.load_mappings(TEST_SPACE)["pro"].revision == 3
+    require_sellable(world)
 
 
 @pytest.mark.skipif(not EXHAUSTIVE, reason="set EXHAUSTIVE=1: takes up to an hour")

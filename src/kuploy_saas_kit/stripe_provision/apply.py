@@ -325,8 +325,7 @@ class _Run:
             case PersistMapping():
                 self._put_mapping(change, change.price_id or new_price or "")
             case DropMapping():
-                with storage_errors("take the plan out of sale"):
-                    self._store.drop_mapping(self._space, change.slug)
+                self._drop_mapping(change)
             case Blocked() | Skipped():
                 pass
             case _:
@@ -341,6 +340,12 @@ class _Run:
             put = self._store.put_mapping(self._space, change.mapping_to(price_id), made)
         if not put.saved:
             raise StaleDiffError(f"catalog revision {put.revision} was applied meanwhile")
+
+    def _drop_mapping(self, change: DropMapping) -> None:
+        with storage_errors("take the plan out of sale"):
+            drop = self._store.drop_mapping(self._space, change.slug, revision=change.revision)
+        if not drop.dropped:
+            raise StaleDiffError(f"catalog revision {drop.revision} was applied meanwhile")
 
     def _save_fingerprint(self, fingerprint: str | None) -> None:
         with storage_errors("save what was provisioned"):

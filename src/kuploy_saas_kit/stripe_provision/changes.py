@@ -128,7 +128,9 @@ class ArchivePrice(_Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DropMapping(_Step):
-    """Stop selling the plan."""
+    """Stop selling the plan, unless a catalog newer than *revision* sells it."""
+
+    revision: int
 
     def __str__(self) -> str:
         return f"- {self.slug}: checkouts do not sell it any more"

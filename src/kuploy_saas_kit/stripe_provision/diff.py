@@ -303,7 +303,6 @@ def _persist(
     plan: WantedPlan, offer: Offer, wanted: Wanted, observed: Observed, price_id: str | None
 ) -> Iterator[Change]:
     held = observed.mappings.get(plan.slug)
-    kept = held.revision if held is not None else 0
     change = PersistMapping(
         space=observed.space,
         slug=plan.slug,
@@ -311,10 +310,17 @@ def _persist(
         price_id=price_id,
         lookup_key=offer.lookup_key,
         fingerprint=plan.fingerprint,
-        revision=kept if wanted.revision is None else wanted.revision,
+        revision=_revision_to_write(wanted, held),
     )
     if change.mapping is None or change.mapping != held:
         yield change
+
+
+def _revision_to_write(wanted: Wanted, held: PriceMapping | None) -> int:
+    """The catalog's revision; without one that of what was seen, so that what came meanwhile is newer."""
+    if wanted.revision is not None:
+        return wanted.revision
+    return held.revision if held is not None else 0
 
 
 def _active_prices(plan: WantedPlan, wanted: Wanted, observed: Observed) -> Sequence[RemotePrice]:
@@ -345,8 +351,9 @@ def _retire(plan: WantedPlan, wanted: Wanted, observed: Observed) -> Iterator[Ch
     if problem is not None:
         yield problem
         return
-    if plan.slug in observed.mappings:
-        yield DropMapping(space=observed.space, slug=plan.slug)
+    held = observed.mappings.get(plan.slug)
+    if held is not None:
+        yield DropMapping(space=observed.space, slug=plan.slug, revision=_revision_to_write(wanted, held))
     if product is not None and is_offered:
         yield from _take_out_of_sale(plan, wanted, observed, product)
 

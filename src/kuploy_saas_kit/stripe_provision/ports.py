@@ -190,6 +190,17 @@ class MappingPut:
         raise TypeError("use .saved")
 
 
+@dataclass(frozen=True, slots=True)
+class MappingDrop:
+    """Whether the plan has no mapping now. Not dropped: a catalog of the higher *revision* sells it already."""
+
+    dropped: bool
+    revision: int
+
+    def __bool__(self) -> bool:
+        raise TypeError("use .dropped")
+
+
 class CurrentSpace(Protocol):
     """Knows which space the operator's keys are of. Subscriptions of all other spaces grant nothing."""
 
@@ -214,8 +225,11 @@ class ProvisioningStore(Protocol):
         Where the plan's mapping has a higher revision nothing is written, whoever writes at the same time.
         """
 
-    def drop_mapping(self, space: StripeSpace, slug: str) -> None:
-        """Stop selling the plan."""
+    def drop_mapping(self, space: StripeSpace, slug: str, *, revision: int) -> MappingDrop:
+        """Stop selling the plan, in one step.
+
+        Where the plan's mapping has a higher revision nothing is written, whoever writes at the same time.
+        """
 
     def plan_of_price(self, space: StripeSpace, price_id: str) -> str | None:
         """The slug that the price was ever made for, or None."""

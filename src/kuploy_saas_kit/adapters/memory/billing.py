@@ -8,6 +8,7 @@ from kuploy_saas_kit.adapters.memory.state import Verbs
 from kuploy_saas_kit.model.subscription import OrgSubscription, StripeSpace
 from kuploy_saas_kit.stripe_provision.ports import (
     MadePrice,
+    MappingDrop,
     MappingPut,
     OnChange,
     PriceMapping,
@@ -44,9 +45,14 @@ class ProvisioningVerbs(Verbs):
             self._state.mappings.setdefault(space, {})[mapping.slug] = mapping
             return MappingPut(saved=True, revision=mapping.revision)
 
-    def drop_mapping(self, space: StripeSpace, slug: str) -> None:
+    def drop_mapping(self, space: StripeSpace, slug: str, *, revision: int) -> MappingDrop:
         with self._lock:
-            self._state.mappings.get(space, {}).pop(slug, None)
+            mappings = self._state.mappings.get(space, {})
+            held = mappings.get(slug)
+            if held is not None and held.revision > revision:
+                return MappingDrop(dropped=False, revision=held.revision)
+            mappings.pop(slug, None)
+            return MappingDrop(dropped=True, revision=revision)
 
     def plan_of_price(self, space: StripeSpace, price_id: str) -> str | None:
         with self._lock:

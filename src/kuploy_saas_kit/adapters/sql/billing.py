@@ -16,6 +16,7 @@ from kuploy_saas_kit.adapters.sql.rows import space_row, subscription_from_row, 
 from kuploy_saas_kit.model.subscription import OrgSubscription, StripeSpace
 from kuploy_saas_kit.stripe_provision.ports import (
     MadePrice,
+    MappingDrop,
     MappingPut,
     OnChange,
     PriceMapping,
@@ -70,12 +71,16 @@ class ProvisioningVerbs(SqlVerbs):
             show_mappings(connection, tables, [mapping.slug])
             return MappingPut(saved=True, revision=mapping.revision)
 
-    def drop_mapping(self, space: StripeSpace, slug: str) -> None:
+    def drop_mapping(self, space: StripeSpace, slug: str, *, revision: int) -> MappingDrop:
         table = self._tables.mapping
         with self._writing() as connection:
             lock_space(connection, self._tables)
+            held = self._mappings(connection, space, slug).get(slug)
+            if held is not None and held.revision > revision:
+                return MappingDrop(dropped=False, revision=held.revision)
             connection.execute(delete(table).where(_in_space(table, space), table.c.slug == slug))
             show_mappings(connection, self._tables, [slug])
+            return MappingDrop(dropped=True, revision=revision)
 
     def plan_of_price(self, space: StripeSpace, price_id: str) -> str | None:
         table = self._tables.price

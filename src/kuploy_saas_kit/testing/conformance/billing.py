@@ -14,6 +14,7 @@ from kuploy_saas_kit.stripe_provision.ports import (
     CurrentSpace,
     CustomerStore,
     MadePrice,
+    MappingDrop,
     MappingPut,
     PriceMapping,
     ProvisioningStore,
@@ -46,7 +47,7 @@ class ProvisioningStoreTests(StoreTests):
         assert dict(store.load_mappings(TEST_MODE)) == {}
         assert store.plan_of_price(TEST_MODE, "price_1") is None
         assert store.load_fingerprint(TEST_MODE) is None
-        store.drop_mapping(TEST_MODE, "pro")
+        assert store.drop_mapping(TEST_MODE, "pro", revision=3) == MappingDrop(dropped=True, revision=3)
 
     def test_a_new_price_takes_over(self, store: ProvisioningStore) -> None:
         """A plan is sold by its newest price, and older ones still tell which plan their subscribers are on."""
@@ -62,7 +63,7 @@ class ProvisioningStoreTests(StoreTests):
     def test_a_plan_that_is_not_sold_any_more(self, store: ProvisioningStore) -> None:
         """Its mapping goes and its prices stay."""
         store.put_mapping(TEST_MODE, mapping(), made())
-        store.drop_mapping(TEST_MODE, "pro")
+        assert store.drop_mapping(TEST_MODE, "pro", revision=3) == MappingDrop(dropped=True, revision=3)
         assert dict(store.load_mappings(TEST_MODE)) == {}
         assert store.plan_of_price(TEST_MODE, "price_1") == "pro"
 
@@ -82,6 +83,28 @@ class ProvisioningStoreTests(StoreTests):
         assert store.load_mappings(TEST_MODE) == {"pro": newer}
         assert store.plan_of_price(TEST_MODE, "price_3") is None
         assert store.put_mapping(LIVE, older, made(price_id="price_3")).saved
+
+    def test_an_older_catalog_drops_no_mapping(self, store: ProvisioningStore) -> None:
+        """A mapping of a higher revision stays; one of the same or a lower revision goes, and no other plan's."""
+        store.put_mapping(TEST_MODE, mapping(), made())
+        store.put_mapping(TEST_MODE, mapping("business", "price_2"), made("business", "price_2"))
+        store.put_mapping(LIVE, mapping(), made())
+        assert store.drop_mapping(TEST_MODE, "pro", revision=2) == MappingDrop(dropped=False, revision=3)
+        assert store.load_mappings(TEST_MODE)["pro"] == mapping()
+        assert store.drop_mapping(TEST_MODE, "pro", revision=4) == MappingDrop(dropped=True, revision=4)
+        assert store.load_mappings(TEST_MODE) == {"business": mapping("business", "price_2")}
+        assert store.load_mappings(LIVE) == {"pro": mapping()}
+
+    def test_threads_drop_nothing_newer(self, store: ProvisioningStore) -> None:
+        """Many older catalogs that drop a plan while the newest puts it leave it on sale."""
+
+        def put_or_drop(worker: int) -> MappingPut | MappingDrop:
+            if worker == WORKERS - 1:
+                return store.put_mapping(TEST_MODE, replace(mapping(), revision=worker), made())
+            return store.drop_mapping(TEST_MODE, "pro", revision=worker)
+
+        race(put_or_drop)
+        assert store.load_mappings(TEST_MODE) == {"pro": replace(mapping(), revision=WORKERS - 1)}
 
     def test_threads_end_with_the_highest_revision(self, store: ProvisioningStore) -> None:
         """Of many catalogs that are applied at the same moment the newest sells, and whoever lost is told so."""
@@ -113,7 +136,7 @@ class ProvisioningStoreTests(StoreTests):
         assert store.plan_of_price(space, "price_1") is None
         assert store.load_fingerprint(space) is None
         store.put_mapping(space, mapping(price_id="price_9"), made(price_id="price_9"))
-        store.drop_mapping(space, "pro")
+        store.drop_mapping(space, "pro", revision=3)
         store.save_fingerprint(space, None)
         assert store.load_mappings(TEST_MODE) == {"pro": mapping()}
         assert store.load_fingerprint(TEST_MODE) == "a"
