@@ -174,6 +174,13 @@ def at_once(connection: Connection) -> Iterator[Connection]:
         yield ready
 
 
+def lock_out_writers(connection: Connection, tables: Tables) -> None:
+    """In a transaction that SQLite began as a reading one, take the write lock: what is read after it stays true."""
+    if connection.dialect.name == "sqlite":
+        table = tables.feed
+        connection.execute(table.update().where(table.c.id != table.c.id).values(seq=table.c.seq))
+
+
 @contextmanager
 def storage_errors(dialect: Dialect, name: str) -> Iterator[None]:
     """Turn whatever SQLAlchemy or a driver raises into `StorageError` that says what to do; the cause is kept."""

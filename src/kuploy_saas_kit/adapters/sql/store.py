@@ -18,6 +18,7 @@ from kuploy_saas_kit.adapters.sql.connection import (
     checked_url,
     database_name,
     driver_needed,
+    lock_out_writers,
     ping_when_idle,
     pool_options,
     prepare_sqlite,
@@ -77,10 +78,7 @@ class BoundStore(AllVerbs):
     def _writing(self) -> Iterator[Connection]:
         """A savepoint: a verb that raises has changed nothing, whatever the host does with its transaction then."""
         with self._reading() as connection:
-            if connection.dialect.name == "sqlite":
-                # The write lock before the first read: what is read then cannot change before it is used.
-                table = self._tables.feed
-                connection.execute(table.update().where(table.c.id != table.c.id).values(seq=table.c.seq))
+            lock_out_writers(connection, self._tables)
             with connection.begin_nested():
                 yield connection
 
