@@ -7,6 +7,7 @@ from typing import Final
 from uuid import uuid4
 
 from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy.schema import CreateTable
 
 from kuploy_saas_kit.adapters.sql.connection import upsert
 from kuploy_saas_kit.adapters.sql.layout import SCHEMA_VERSION, SqlLayout, Tables
@@ -25,22 +26,29 @@ def migrate_on(connection: Connection, layout: SqlLayout | None = None) -> None:
     make_tables(connection, Tables(layout or SqlLayout()))
 
 
-def make_tables(connection: Connection, tables: Tables) -> None:
-    """Make what is missing, in the caller's transaction; one runner at a time."""
-    if connection.dialect.name == "postgresql":
-        # Ends with the transaction, so that it works behind a connection pooler too.
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+def make_tables(connection: Connection, tables: Tables, revision: str = SCHEMA_VERSION) -> None:
+    """Make what is missing up to *revision*, in the caller's transaction; one runner at a time."""
+    _take_turns(connection, tables)
     versions = _versions(connection, tables)
     if any(version > SCHEMA_VERSION for version in versions):
         raise ConfigurationError("the tables were made by a newer version of kuploy-saas-kit: upgrade this one")
-    if versions == [SCHEMA_VERSION]:
+    if any(version >= revision for version in versions):
         return
-    _upgrade(connection, tables)
+    _upgrade(connection, tables, revision)
     for table, row in (
         (tables.catalog, {"id": 1}),
         (tables.feed, {"id": 1, "epoch": uuid4().hex, "seq": 0}),
     ):
         connection.execute(upsert(connection, table).values(row).on_conflict_do_nothing())
+
+
+def _take_turns(connection: Connection, tables: Tables) -> None:
+    if connection.dialect.name == "postgresql":
+        # Ends with the transaction, so that it works behind a connection pooler too.
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    else:
+        # Takes the write lock before anything is read, also in a transaction that the host began as a reading one.
+        connection.execute(CreateTable(tables.schema_version, if_not_exists=True))
 
 
 def _versions(connection: Connection, tables: Tables) -> list[str]:
@@ -50,7 +58,7 @@ def _versions(connection: Connection, tables: Tables) -> list[str]:
     return list(connection.execute(select(table.c.version_num)).scalars())
 
 
-def _upgrade(connection: Connection, tables: Tables) -> None:
+def _upgrade(connection: Connection, tables: Tables, target: str) -> None:
     # Slow to load, and needed once. The revisions get their operations as an argument: Alembic's usual `op` is one
     # for the whole process, and several stores may be migrated at the same time.
     from alembic.operations import Operations  # noqa: PLC0415
@@ -63,7 +71,7 @@ def _upgrade(connection: Connection, tables: Tables) -> None:
         connection,
         opts={
             "script": script,
-            "fn": lambda revision, _: script._upgrade_revs("head", revision),  # noqa: SLF001 - as Alembic's own command
+            "fn": lambda revision, _: script._upgrade_revs(target, revision),  # noqa: SLF001 - as Alembic's own command
             "version_table": table.name,
             "version_table_schema": table.schema,
         },
