@@ -1,8 +1,8 @@
 """Stores: what the ports of the kit are kept in.
 
 `MemoryStore` and `SqlStore` implement every port, `AsyncSqlStore` the async ones, `RedisStore` those of counting and
-of the license, `FileLicenseStore` those of the license. Each is loaded on first use, so that a host installs only the
-extras of the stores that it has.
+of the license and the change feed, `AsyncRedisStore` the async ones of counting, `FileLicenseStore` those of the
+license. Each is loaded on first use, so that a host installs only the extras of the stores that it has.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from kuploy_saas_kit.errors import ConfigurationError
 if TYPE_CHECKING:
     from kuploy_saas_kit.adapters.file import FileLicenseStore
     from kuploy_saas_kit.adapters.memory import MemoryStore
-    from kuploy_saas_kit.adapters.redis import RedisStore
+    from kuploy_saas_kit.adapters.redis import AsyncRedisStore, RedisStore
     from kuploy_saas_kit.adapters.sql import AsyncSqlStore, SqlLayout, SqlStore
 
-__all__ = ["AsyncSqlStore", "FileLicenseStore", "MemoryStore", "RedisStore", "SqlLayout", "SqlStore"]
+__all__ = ["AsyncRedisStore", "AsyncSqlStore", "FileLicenseStore", "MemoryStore", "RedisStore", "SqlLayout", "SqlStore"]
 
 _MODULES: Final = {
+    "AsyncRedisStore": "kuploy_saas_kit.adapters.redis",
     "AsyncSqlStore": "kuploy_saas_kit.adapters.sql",
     "FileLicenseStore": "kuploy_saas_kit.adapters.file",
     "MemoryStore": "kuploy_saas_kit.adapters.memory",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -106,16 +105,3 @@ class AwaitedFromMemory(AwaitedPlans, AwaitedCounting):
 
     async def close(self) -> None:
         """Nothing to let go of."""
-
-
-class CountingInThreads(AwaitedCounting):
-    """A counting store whose verbs wait for a server, awaited: each runs in a thread of the event loop's pool."""
-
-    def __init__(self, store: object) -> None:
-        self._store = store
-
-    async def _run(self, verb: Callable[[Any], T]) -> T:
-        return await asyncio.to_thread(verb, self._store)
-
-    async def close(self) -> None:
-        """Nothing to let go of: the connections are the sync store's."""

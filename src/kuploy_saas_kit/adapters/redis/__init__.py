@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kuploy_saas_kit.adapters.redis.aio import AsyncRedisStore
 from kuploy_saas_kit.adapters.redis.store import RedisStore
 
-__all__ = ["RedisStore"]
+__all__ = ["AsyncRedisStore", "RedisStore"]

@@ -1,226 +1,319 @@
-"""What runs inside Redis: each verb is one script, so nobody sees or does anything in between.
+"""What runs inside Redis: each verb is one command or one script, so nobody sees or does anything in between.
 
 Numbers that may need 64 bits stay text: Lua's numbers are exact to 53 bits only, `HINCRBY` to 64. All keys begin with
-one prefix, whose hash tag keeps them on one node of a cluster.
+one prefix, whose hash tag keeps them on one node of a cluster. Amounts of a holding are JSON: [[scope, limit, amount]].
 """
 
 from __future__ import annotations
 
+from hashlib import sha1
 from typing import Final
 
-_COMMON: Final = """
-local prefix, given_now, asked = KEYS[1], ARGV[1], cjson.decode(ARGV[2])
-local holdings, expiry = prefix .. ':holdings', prefix .. ':expiry'
 
--- Microseconds since the epoch by the server's clock, which tests replace.
-local function now()
-  if given_now ~= '' then return tonumber(given_now) end
-  local time = redis.call('TIME')
-  return time[1] * 1000000 + time[2]
-end
+class Script:
+    """The text of a script, and the digest that the server knows it by once it has run it."""
 
+    __slots__ = ("digest", "text")
+
+    def __init__(self, *parts: str) -> None:
+        self.text = "".join(parts)
+        self.digest = sha1(self.text.encode(), usedforsecurity=False).hexdigest().encode()
+
+
+_AT_MOST: Final = """
 local function at_most(one, other)
   if #one ~= #other then return #one < #other end
   return one <= other
 end
+"""
 
-local function minus(amount) return amount == '0' and '0' or '-' .. amount end
-
-local function counters(scope) return prefix .. ':used:' .. scope end
-local function used(scope, limit) return redis.call('HGET', counters(scope), limit) end
-local function known(scope) redis.call('SADD', prefix .. ':scopes', scope) end
-
--- Each amount is {scope, limit, amount}; the answer has {scope, limit, amount, returned, value after}.
-local function subtract(amounts)
-  local answer = {}
-  for _, entry in ipairs(amounts) do
-    local scope, limit, amount = entry[1], entry[2], entry[3]
-    local held, returned, after = used(scope, limit), false, false
-    if held then
-      if at_most(held, amount) then
-        returned, after = held, '0'
-        redis.call('HSET', counters(scope), limit, '0')
-      else
-        redis.call('HINCRBY', counters(scope), limit, minus(amount))
-        returned, after = amount, used(scope, limit)
-      end
-    end
-    table.insert(answer, {scope, limit, amount, returned, after})
-  end
-  return answer
-end
-
-local function forget(place)
-  local stored = redis.call('HGET', holdings, place)
-  if not stored then return {} end
-  redis.call('HDEL', holdings, place)
-  redis.call('ZREM', expiry, place)
-  return cjson.decode(cjson.decode(stored).amounts)
-end
-
-local function sweep(instant)
-  local answer = {}
-  for _, place in ipairs(redis.call('ZRANGEBYSCORE', expiry, '-inf', instant)) do
-    for _, entry in ipairs(subtract(forget(place))) do table.insert(answer, entry) end
-  end
-  return answer
-end
-
-local function is_expired(place, instant)
-  local score = redis.call('ZSCORE', expiry, place)
-  return score and tonumber(score) <= instant
+_INSTANT: Final = """
+-- Microseconds since the epoch by the server's clock, which tests replace.
+local function instant(given)
+  if given ~= '' then return tonumber(given) end
+  local time = redis.call('TIME')
+  return time[1] * 1000000 + time[2]
 end
 """
 
-TAKE: Final = (
-    _COMMON
+_SUBTRACT: Final = (
+    _AT_MOST
     + """
+-- What was returned and the value after it; false twice where there is no counter.
+local function subtract(counters, limit, amount)
+  local used = redis.call('HGET', counters, limit)
+  if not used then return false, false end
+  if at_most(used, amount) then
+    redis.call('HSET', counters, limit, '0')
+    return used, '0'
+  end
+  if amount ~= '0' then redis.call('HINCRBY', counters, limit, '-' .. amount) end
+  return amount, redis.call('HGET', counters, limit)
+end
+"""
+)
+
+_HOLDINGS: Final = (
+    _SUBTRACT
+    + """
+-- Return what a place holds; the answer gets {scope, limit, amount, returned, value after} for each amount.
+local function release(prefix, place, answer)
+  local held = redis.call('HGET', prefix .. ':holdings', place)
+  if not held then return end
+  local amounts = cjson.decode(held)
+  redis.call('HDEL', prefix .. ':holdings', place)
+  redis.call('ZREM', prefix .. ':expiry', place)
+  for _, entry in ipairs(amounts) do
+    local returned, after = subtract(prefix .. ':used:' .. entry[1], entry[2], entry[3])
+    answer[#answer + 1] = {entry[1], entry[2], entry[3], returned, after}
+  end
+end
+
+local function sweep(prefix, now)
+  local answer = {}
+  for _, place in ipairs(redis.call('ZRANGEBYSCORE', prefix .. ':expiry', '-inf', now)) do
+    release(prefix, place, answer)
+  end
+  return answer
+end
+
+local function is_expired(prefix, place, now)
+  local ends = redis.call('ZSCORE', prefix .. ':expiry', place)
+  return ends and tonumber(ends) <= now
+end
+"""
+)
+
+TAKE: Final = Script(
+    """
+-- KEYS: the counters of each claim's scope. ARGV: {limit, amount, room} of each claim, then prefix, now, and under a
+-- key place, amounts, ttl. The answer: the values after the take, or {outcome, blocking claim, values}.
+local count = #KEYS
+local rest = 3 * count
+if not ARGV[rest + 3] then
+  -- The common case, without anything that it does not need. Numbers of 15 digits and their sums are exact in Lua.
+  local fits = true
+  for i = 1, count do
+    local used, amount, room = redis.call('HGET', KEYS[i], ARGV[3 * i - 2]), ARGV[3 * i - 1], ARGV[3 * i]
+    if not used or #used > 15 or #amount > 15 or #used > #room or (#used == #room and used > room) then
+      fits = false
+      break
+    end
+  end
+  if fits then
+    local values = {}
+    for i = 1, count do values[i] = redis.call('HINCRBY', KEYS[i], ARGV[3 * i - 2], ARGV[3 * i - 1]) end
+    return values
+  end
+end
+""",
+    _INSTANT,
+    _HOLDINGS,
+    """
+local prefix, now = ARGV[rest + 1], instant(ARGV[rest + 2])
+local place, amounts, ttl = ARGV[rest + 3], ARGV[rest + 4], ARGV[rest + 5]
+
 local function values()
   local answer = {}
-  for _, claim in ipairs(asked.claims) do table.insert(answer, used(claim[1], claim[2])) end
+  for i = 1, count do answer[i] = redis.call('HGET', KEYS[i], ARGV[3 * i - 2]) end
   return answer
 end
 
-local function blocking()
-  for index, claim in ipairs(asked.claims) do
-    local room = claim[4]
-    if room == '' or not at_most(used(claim[1], claim[2]), room) then return index end
+local function blocking(used)
+  for i = 1, count do
+    local room = ARGV[3 * i]
+    if room == '' or not at_most(used[i], room) then return i end
   end
-  return 0
 end
 
-local instant = now()
-if asked.place ~= '' then
-  local stored = redis.call('HGET', holdings, asked.place)
-  if stored and is_expired(asked.place, instant) then
-    sweep(instant)
-  elseif stored then
-    local same = cjson.decode(stored).amounts == asked.amounts
-    return {same and 'held' or 'conflict', 0, values()}
+if place then
+  local held = redis.call('HGET', prefix .. ':holdings', place)
+  if held and is_expired(prefix, place, now) then
+    sweep(prefix, now)
+  elseif held then
+    return {held == amounts and 'held' or 'conflict', 0, values()}
   end
 end
-for _, claim in ipairs(asked.claims) do
-  if not used(claim[1], claim[2]) then return {'unseeded', 0, values()} end
+local used = values()
+for i = 1, count do
+  if not used[i] then return {'unseeded', 0, used} end
 end
-local refused = blocking()
-if refused > 0 then
-  sweep(instant)
-  refused = blocking()
+if blocking(used) then
+  sweep(prefix, now)
+  used = values()
+  local refused = blocking(used)
+  if refused then return {'refused', refused, used} end
 end
-if refused > 0 then return {'refused', refused, values()} end
-for _, claim in ipairs(asked.claims) do redis.call('HINCRBY', counters(claim[1]), claim[2], claim[3]) end
-if asked.place ~= '' then
-  redis.call('HSET', holdings, asked.place, cjson.encode({amounts = asked.amounts}))
-  if asked.ttl ~= '' then
-    redis.call('ZADD', expiry, string.format('%.0f', instant + tonumber(asked.ttl)), asked.place)
-  end
+for i = 1, count do redis.call('HINCRBY', KEYS[i], ARGV[3 * i - 2], ARGV[3 * i - 1]) end
+if place then
+  redis.call('HSET', prefix .. ':holdings', place, amounts)
+  if ttl ~= '' then redis.call('ZADD', prefix .. ':expiry', string.format('%.0f', now + tonumber(ttl)), place) end
 end
-return {'taken', 0, values()}
-"""
+return values()
+""",
 )
 
-GIVE_BACK: Final = _COMMON + "return subtract(asked.amounts)"
-
-SEED: Final = (
-    _COMMON
-    + """
-known(asked.scope)
-return redis.call('HSETNX', counters(asked.scope), asked.limit, asked.value)
-"""
+GIVE_BACK: Final = Script(
+    _SUBTRACT,
+    """
+-- KEYS: the counters of each scope. ARGV: {limit, amount} of each. The answer: {returned, value after} of each.
+local answer = {}
+for i = 1, #KEYS do
+  answer[2 * i - 1], answer[2 * i] = subtract(KEYS[i], ARGV[2 * i - 1], ARGV[2 * i])
+end
+return answer
+""",
 )
 
-PUT: Final = (
-    _COMMON
-    + """
-local scope, limit, value = asked.scope, asked.limit, asked.value
-local previous = used(scope, limit) or '0'
-local sum = counters('')
-if not used('', limit) then
-  redis.call('HSET', sum, limit, '0')
-  for _, other in ipairs(redis.call('SMEMBERS', prefix .. ':scopes')) do
-    if other ~= '' then redis.call('HINCRBY', sum, limit, used(other, limit) or '0') end
+SEED: Final = Script("""
+-- KEYS: the scope's counters, all scopes. ARGV: limit, value, scope.
+redis.call('SADD', KEYS[2], ARGV[3])
+return redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
+""")
+
+PUT: Final = Script("""
+-- KEYS: the org's counters, all scopes, the instance's counters. ARGV: limit, value, org, what counters begin with.
+local limit, value, sum = ARGV[1], ARGV[2], KEYS[3]
+local previous = redis.call('HGET', KEYS[1], limit) or '0'
+local before = redis.call('HGET', sum, limit)
+-- The sum moves first: it alone may be beyond 64 bits, and is then as it was.
+local parts = {previous == '0' and '0' or '-' .. previous, value}
+if not before then
+  for _, scope in ipairs(redis.call('SMEMBERS', KEYS[2])) do
+    if scope ~= '' then table.insert(parts, 1, redis.call('HGET', ARGV[4] .. scope, limit) or '0') end
   end
 end
-known(scope)
-redis.call('HSET', counters(scope), limit, value)
-redis.call('HINCRBY', sum, limit, minus(previous))
-redis.call('HINCRBY', sum, limit, value)
-if string.sub(used('', limit), 1, 1) == '-' then redis.call('HSET', sum, limit, '0') end
-return {previous, used('', limit)}
-"""
-)
+for _, part in ipairs(parts) do
+  local moved = redis.pcall('HINCRBY', sum, limit, part)
+  if type(moved) == 'table' then
+    if before then redis.call('HSET', sum, limit, before) else redis.call('HDEL', sum, limit) end
+    return moved
+  end
+end
+if string.sub(redis.call('HGET', sum, limit), 1, 1) == '-' then redis.call('HSET', sum, limit, '0') end
+redis.call('SADD', KEYS[2], ARGV[3])
+redis.call('HSET', KEYS[1], limit, value)
+return {previous, redis.call('HGET', sum, limit)}
+""")
 
-SETTLE: Final = (
-    _COMMON
-    + """
-if redis.call('HEXISTS', holdings, asked.place) == 0 or is_expired(asked.place, now()) then return 'gone' end
-redis.call('ZREM', expiry, asked.place)
+SETTLE: Final = Script(
+    _INSTANT,
+    """
+-- KEYS: holdings, expiry. ARGV: place, now.
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 'gone' end
+local ends = redis.call('ZSCORE', KEYS[2], ARGV[1])
+if ends and tonumber(ends) <= instant(ARGV[2]) then return 'gone' end
+redis.call('ZREM', KEYS[2], ARGV[1])
 return 'held'
-"""
+""",
 )
 
-RELEASE: Final = _COMMON + "return subtract(forget(asked.place))"
+RELEASE: Final = Script(
+    _HOLDINGS,
+    """
+-- KEYS: holdings, expiry. ARGV: prefix, place.
+local answer = {}
+release(ARGV[1], ARGV[2], answer)
+return answer
+""",
+)
 
-SWEEP: Final = _COMMON + "return sweep(now())"
+SWEEP: Final = Script(
+    _INSTANT,
+    _HOLDINGS,
+    """
+-- KEYS: holdings, expiry. ARGV: prefix, now.
+return sweep(ARGV[1], instant(ARGV[2]))
+""",
+)
 
-METER: Final = (
-    _COMMON
-    + """
-local is_new = redis.call('SADD', prefix .. ':meter_events', asked.event)
-local totals = {}
-for _, entry in ipairs(asked.entries) do
-  local amount = is_new == 1 and entry[2] or '0'
-  redis.call('HINCRBY', prefix .. ':meters', entry[1], amount)
-  table.insert(totals, redis.call('HGET', prefix .. ':meters', entry[1]))
+METER: Final = Script("""
+-- KEYS: events, meters. ARGV: event, then {place, amount} of each entry.
+local is_new, totals = redis.call('SADD', KEYS[1], ARGV[1]), {}
+for i = 2, #ARGV, 2 do
+  local total = redis.pcall('HINCRBY', KEYS[2], ARGV[i], is_new == 1 and ARGV[i + 1] or '0')
+  if type(total) == 'table' then  -- beyond 64 bits: take back what was added before
+    for j = 2, i - 2, 2 do redis.call('HINCRBY', KEYS[2], ARGV[j], '-' .. ARGV[j + 1]) end
+    redis.call('SREM', KEYS[1], ARGV[1])
+    return total
+  end
+  totals[i / 2] = redis.call('HGET', KEYS[2], ARGV[i])
 end
 return {is_new, totals}
-"""
-)
+""")
 
-SAVE_LICENSE: Final = (
-    _COMMON
-    + """
-local key = prefix .. ':license'
-local held = redis.call('HMGET', key, 'epoch', 'revision', 'identity')
-local record = asked.record
+SAVE_LICENSE: Final = Script(
+    _AT_MOST,
+    """
+-- KEYS: the license. ARGV: epoch, revision, the identity of the record to replace, then names and values to store.
+local held = redis.call('HMGET', KEYS[1], 'epoch', 'revision', 'identity')
 if held[1] then
-  local same_epoch = held[1] == record.epoch
-  local is_newer = not same_epoch and at_most(held[1], record.epoch)
-  if same_epoch then is_newer = held[2] ~= record.revision and at_most(held[2], record.revision) end
-  if not is_newer and held[3] ~= asked.instead_of then return 0 end
+  local is_newer = held[1] ~= ARGV[1] and at_most(held[1], ARGV[1])
+  if held[1] == ARGV[1] then is_newer = held[2] ~= ARGV[2] and at_most(held[2], ARGV[2]) end
+  if not is_newer and held[3] ~= ARGV[3] then return 0 end
 end
-redis.call('DEL', key)
-for name, value in pairs(record) do redis.call('HSET', key, name, value) end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], unpack(ARGV, 4))
 return 1
-"""
+""",
 )
 
-SAVE_MARK: Final = (
-    _COMMON
-    + """
-local held = redis.call('HGET', prefix .. ':license', 'mark')
-if held and at_most(held, asked.mark) then redis.call('HSET', prefix .. ':license', 'mark', asked.mark) end
+SAVE_MARK: Final = Script(
+    _AT_MOST,
+    """
+-- KEYS: the license. ARGV: mark.
+local held = redis.call('HGET', KEYS[1], 'mark')
+if held and at_most(held, ARGV[1]) then redis.call('HSET', KEYS[1], 'mark', ARGV[1]) end
 return 1
-"""
+""",
 )
 
-TAKE_LEASE: Final = (
-    _COMMON
-    + """
-local key, instant = prefix .. ':lease:' .. asked.name, now()
-local held = redis.call('HMGET', key, 'holder', 'until')
-if held[1] and held[1] ~= asked.holder and instant < tonumber(held[2]) then return {0, held[2]} end
-local ends = string.format('%.0f', instant + tonumber(asked.ttl))
-redis.call('HSET', key, 'holder', asked.holder, 'until', ends)
+FIRST: Final = Script("""
+-- KEYS: a text. ARGV: what it becomes where it is none yet.
+redis.call('SETNX', KEYS[1], ARGV[1])
+return redis.call('GET', KEYS[1])
+""")
+
+TAKE_LEASE: Final = Script(
+    _INSTANT,
+    """
+-- KEYS: the lease. ARGV: holder, ttl, now.
+local now, held = instant(ARGV[3]), redis.call('HMGET', KEYS[1], 'holder', 'until')
+if held[1] and held[1] ~= ARGV[1] and now < tonumber(held[2]) then return {0, held[2]} end
+local ends = string.format('%.0f', now + tonumber(ARGV[2]))
+redis.call('HSET', KEYS[1], 'holder', ARGV[1], 'until', ends)
 return {1, ends}
-"""
+""",
 )
 
-DROP_LEASE: Final = (
-    _COMMON
-    + """
-local key = prefix .. ':lease:' .. asked.name
-if redis.call('HGET', key, 'holder') == asked.holder then return redis.call('DEL', key) end
+DROP_LEASE: Final = Script("""
+-- KEYS: the lease. ARGV: holder.
+if redis.call('HGET', KEYS[1], 'holder') == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
-"""
+""")
+
+PUBLISH: Final = Script("""
+-- KEYS: the feed, its log. ARGV: org ('' for everyone), an epoch if there is none yet, entries to keep, channel.
+redis.call('HSETNX', KEYS[1], 'epoch', ARGV[2])
+redis.call('HINCRBY', KEYS[1], 'end', 1)
+redis.call('RPUSH', KEYS[2], ARGV[1])
+redis.call('LTRIM', KEYS[2], -ARGV[3], -1)
+redis.call('PUBLISH', ARGV[4], '')
+return 1
+""")
+
+CHANGES: Final = Script(
+    _INSTANT,
+    """
+-- KEYS: the feed, its log. ARGV: the position that the reader is at, or '', an epoch if there is none yet, now.
+-- The answer: epoch, run, end, now, and the entries after the position, as far as they are kept.
+-- A server that was started again, or took over for another, may lack what it had answered: its run tells.
+redis.call('HSETNX', KEYS[1], 'epoch', ARGV[2])
+local feed = redis.call('HMGET', KEYS[1], 'epoch', 'end')
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+local last, entries = feed[2] or '0', {}
+local behind = ARGV[1] == '' and 0 or last - ARGV[1]
+if behind > 0 then entries = redis.call('LRANGE', KEYS[2], -behind, -1) end
+return {feed[1], run, last, string.format('%.0f', instant(ARGV[3])), entries}
+""",
 )

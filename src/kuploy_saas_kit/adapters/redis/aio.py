@@ -1,0 +1,47 @@
+"""The store for code that awaits: the same commands over redis.asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from kuploy_saas_kit._clock import Clock
+from kuploy_saas_kit.adapters.awaited import AwaitedCounting
+from kuploy_saas_kit.adapters.redis.asking import Asked, Asking
+from kuploy_saas_kit.adapters.redis.client import async_client_for, errors, send_once_async, unanswered
+
+T = TypeVar("T")
+
+
+class AsyncRedisStore(AwaitedCounting):
+    """Implements the async ports of counting in Redis, on the keys of `RedisStore`.
+
+    `AsyncRedisStore.from_url` takes the same URLs, and a client of `redis.asyncio` is made as `RedisStore` says.
+    Close it in the event loop that used it.
+    """
+
+    def __init__(self, client: Any, *, prefix: str = "kuploy-saas-kit", clock: Clock | None = None) -> None:
+        self._client = client
+        self._asking = Asking(prefix, clock)
+
+    @classmethod
+    def from_url(cls, url: str, *, prefix: str = "kuploy-saas-kit", clock: Clock | None = None) -> AsyncRedisStore:
+        """A store over a Redis URL."""
+        return cls(async_client_for(url), prefix=prefix, clock=clock)
+
+    async def close(self) -> None:
+        """Let go of all connections; the next verb opens new ones."""
+        await self._client.aclose()
+
+    async def _run(self, verb: Callable[[Any], Any]) -> Any:
+        asked: Asked[Any] = verb(self._asking)
+        try:
+            return asked.read(await self._sent(asked))
+        except errors().RedisError as error:
+            raise unanswered(error) from error
+
+    async def _sent(self, asked: Asked[Any]) -> Any:
+        try:
+            return await send_once_async(self._client, asked.command)
+        except errors().NoScriptError:
+            return await send_once_async(self._client, asked.with_text)

@@ -1,0 +1,83 @@
+"""The client package: how it is loaded, how clients are made, how a command is sent, and what errors become."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final
+
+from kuploy_saas_kit.errors import ConfigurationError, StorageError
+
+# With the older protocol nothing but answers comes over a connection, so that whatever is left on one is noticed.
+_OPTIONS: Final = {"protocol": 2, "decode_responses": True, "socket_timeout": 5, "socket_connect_timeout": 3}
+
+
+def client_for(url: str) -> Any:
+    """A client for threads."""
+    return package("redis").Redis.from_url(url, **_OPTIONS)
+
+
+def async_client_for(url: str) -> Any:
+    """A client for event loops."""
+    return package("redis.asyncio").Redis.from_url(url, **_OPTIONS)
+
+
+def send_once(client: Any, command: Sequence[str | bytes | int]) -> Any:
+    """Send *command* and read the answer; nothing is sent a second time, whatever retries the client was made with.
+
+    A lost answer does not tell whether the command was done. The client's own way of sending would try again, and is
+    taken only where there is no pool of connections to one server, which is a cluster.
+    """
+    pool = getattr(client, "connection_pool", None)
+    if pool is None:
+        return client.execute_command(*command)
+    connection = pool.get_connection()
+    try:
+        connection.send_command(*command)
+        return connection.read_response()
+    except errors().ResponseError:
+        raise
+    except BaseException:
+        connection.disconnect()  # the answer may still come, and is nobody's
+        raise
+    finally:
+        pool.release(connection)
+
+
+async def send_once_async(client: Any, command: Sequence[str | bytes | int]) -> Any:
+    """`send_once` for a client of `redis.asyncio`."""
+    pool = getattr(client, "connection_pool", None)
+    if pool is None:
+        return await client.execute_command(*command)
+    connection = await pool.get_connection()
+    try:
+        await connection.send_command(*command)
+        return await connection.read_response()
+    except errors().ResponseError:
+        raise
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    finally:
+        await pool.release(connection)
+
+
+def unanswered(error: Exception) -> StorageError:
+    """What a verb raises in place of the package's *error*; it has no address and no password in it."""
+    return StorageError(
+        f"Redis could not do what was asked ({type(error).__name__}): it was done as a whole or not at all. Try again,"
+        " under the same key if it has one"
+    )
+
+
+def errors() -> Any:
+    """The module of the package's exceptions."""
+    return package("redis.exceptions")
+
+
+def package(name: str) -> Any:
+    """The module *name* of the client package; without the package a `ConfigurationError` names the extra."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError("RedisStore needs an extra: pip install 'kuploy-saas-kit[redis]'") from error
