@@ -158,20 +158,29 @@ def ping_when_idle(engine: Engine) -> None:
 @contextmanager
 def transaction(connection: Connection, *, writes: bool) -> Iterator[Connection]:
     """A transaction of the store's own, committed at the end."""
-    ready = connection.execution_options(**{_WRITES: writes})
+    ready = connection.execution_options(**{_WRITES: writes, _AT_ONCE: False})
     with ready.begin():
         yield ready
 
 
 @contextmanager
 def at_once(connection: Connection) -> Iterator[Connection]:
-    """A connection for one statement that is a transaction by itself: one round trip in place of three."""
-    if connection.dialect.name == "postgresql":
-        ready = connection.execution_options(isolation_level="AUTOCOMMIT")
-    else:
+    """A connection for one statement that is a transaction by itself: one round trip in place of three.
+
+    Afterwards it has transactions again: the next verb may be given the same connection.
+    """
+    if connection.dialect.name != "postgresql":
         ready = connection.execution_options(**{_AT_ONCE: True})
-    with ready.begin():
-        yield ready
+        with ready.begin():
+            yield ready
+        return
+    ready = connection.execution_options(isolation_level="AUTOCOMMIT")
+    try:
+        with ready.begin():
+            yield ready
+    finally:
+        if not ready.invalidated:
+            ready.execution_options(isolation_level=ready.default_isolation_level)
 
 
 def lock_out_writers(connection: Connection, tables: Tables) -> None:
