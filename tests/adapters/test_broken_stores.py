@@ -35,6 +35,7 @@ from kuploy_saas_kit.stripe_provision.ports import OnChange, SubscriptionPut
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.base import NOW, WORKERS
+from kuploy_saas_kit.testing.conformance.crew import ThreadCrew
 
 ELSEWHERE = StripeSpace("acct_1", livemode=True)
 
@@ -407,7 +408,8 @@ class Law:
     def judge(self, store_class: type[MemoryStore]) -> None:
         """Hold a new store of this class to the law."""
         clock = ManualClock(NOW)
-        given = {"store": store_class(clock), "clock": clock, **self.parameters}
+        store = store_class(clock)
+        given = {"store": store, "clock": clock, "crew": ThreadCrew(store), "rounds": 1, **self.parameters}
         self.method(**{name: given[name] for name in signature(self.method).parameters})
 
 
@@ -421,16 +423,16 @@ licenses, identity, leases = (
 provisioning, subscriptions = conformance.ProvisioningStoreTests(), conformance.SubscriptionStoreTests()
 
 LAWS = [
-    Law(ChecksThenActs, usage.test_threads_cannot_overrun_a_cap),
-    Law(ChecksThenActs, usage.test_threads_cannot_overrun_the_instance),
+    Law(ChecksThenActs, usage.test_a_race_for_the_last_units),
+    Law(ChecksThenActs, usage.test_a_race_between_orgs),
     Law(TakesRowByRow, usage.test_a_refusal_by_the_instance_takes_nothing_from_the_org),
-    Law(TakesRowByRow, usage.test_threads_cannot_overrun_the_instance),
+    Law(TakesRowByRow, usage.test_a_race_between_orgs),
     Law(OffByOne, usage.test_the_last_unit_fits_and_no_more),
     Law(CountsRefused, usage.test_the_last_unit_fits_and_no_more),
     Law(UnknownIsZero, usage.test_a_counter_without_a_row_is_unknown),
     Law(SeedsAgain, usage.test_a_first_value_is_given_once),
     Law(ForgetsKeys, usage.test_a_key_is_taken_once),
-    Law(ForgetsKeys, usage.test_threads_with_the_same_key_take_once),
+    Law(ForgetsKeys, usage.test_a_race_with_one_key),
     Law(KeyIsEnough, usage.test_a_key_stands_for_one_amount),
     Law(KeysOfAll, usage.test_a_key_belongs_to_one_org),
     Law(GoesBelowZero, usage.test_giving_back_too_much),
@@ -442,11 +444,11 @@ LAWS = [
     Law(SettlesWhatExpired, holdings.test_what_cannot_be_settled),
     Law(SettlesByForgetting, holdings.test_settling_keeps_the_amounts),
     Law(CountsEventsTwice, conformance.MeterStoreTests().test_an_event_counts_once),
-    Law(AnnouncesAlways, conformance.AnnouncementStoreTests().test_threads_announce_once),
+    Law(AnnouncesAlways, conformance.AnnouncementStoreTests().test_a_race_to_announce),
     Law(DeletesPlans, plans.test_a_plan_that_is_gone_becomes_inactive),
     Law(TakesOldCatalogs, plans.test_an_older_catalog_is_not_applied),
     Law(LastPlanWins, plans.test_saving_over_somebody_else),
-    Law(LastPlanWins, plans.test_threads_save_once),
+    Law(LastPlanWins, plans.test_a_race_to_save),
     Law(TellsNobody, feed.test_changes_of_orgs),
     Law(TellsNobody, feed.test_changes_of_plans),
     Law(FeedIsAQueue, feed.test_changes_of_orgs),
@@ -456,7 +458,7 @@ LAWS = [
     Law(MarkGoesBack, licenses.test_the_mark_moves_forward),
     Law(LastIdWins, identity.test_one_instance_id),
     Law(LeaseForAll, leases.test_one_holder),
-    Law(LeaseForAll, leases.test_threads_elect_one),
+    Law(LeaseForAll, leases.test_a_race_for_a_lease),
     Law(AnybodyDrops, leases.test_giving_it_up),
     Law(OwnClock, leases.test_an_expired_lease_is_free),
     Law(OneSpace, provisioning.test_no_space_sees_another, {"space": ELSEWHERE}),

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from kuploy_saas_kit.adapters import FileLicenseStore
 from kuploy_saas_kit.errors import StorageError
 from kuploy_saas_kit.testing import conformance
+from kuploy_saas_kit.testing.conformance.crew import Opener
 from kuploy_saas_kit.testing.conformance.license import CLAIM, RECORD
 
 
@@ -26,6 +28,10 @@ class FileTests:
     @pytest.fixture
     def store(self, path: Path) -> FileLicenseStore:
         return FileLicenseStore(path)
+
+    @pytest.fixture
+    def reopen(self, path: Path) -> Opener:
+        return partial(FileLicenseStore, path)
 
 
 class TestLicense(FileTests, conformance.LicenseStoreTests): ...

@@ -7,6 +7,7 @@ import pytest
 from kuploy_saas_kit.adapters import MemoryStore
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.clock import ManualClock
+from kuploy_saas_kit.testing.conformance.crew import Crew, ThreadCrew
 from kuploy_saas_kit.testing.conformance.threads import FromThreads
 
 
@@ -14,6 +15,11 @@ class MemoryTests:
     @pytest.fixture
     def store(self, clock: ManualClock) -> MemoryStore:
         return MemoryStore(clock)
+
+
+    @pytest.fixture
+    def crew(self, store: object) -> Crew:
+        return ThreadCrew(store)  # what is in memory is in one process
 
 
 class TestPlans(MemoryTests, conformance.PlanStoreTests): ...
@@ -63,6 +69,10 @@ class AwaitedMemoryTests:
     def store(self, clock: ManualClock) -> Iterator[FromThreads]:
         with FromThreads(MemoryStore(clock).async_store) as store:
             yield store
+
+    @pytest.fixture
+    def crew(self, store: object) -> Crew:
+        return ThreadCrew(store)  # what is in memory is in one process
 
 
 class TestAwaitedPlans(AwaitedMemoryTests, conformance.PlanStoreTests): ...

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 
 import pytest
 from hypothesis import settings
@@ -13,6 +14,7 @@ from kuploy_saas_kit.errors import StorageError
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.base import MINUTE
+from kuploy_saas_kit.testing.conformance.crew import Opener
 from kuploy_saas_kit.testing.conformance.stateful import usage_machine
 from kuploy_saas_kit.testing.conformance.threads import FromThreads
 from kuploy_saas_kit.testing.conformance.usage import claims, seed
@@ -37,6 +39,10 @@ class RedisTests:
         store._client.flushall()
         yield store
         store.close()
+
+    @pytest.fixture
+    def reopen(self, server: RedisServer) -> Opener:
+        return partial(RedisStore.from_url, server.url)
 
 
 class TestUsage(RedisTests, conformance.UsageStoreTests): ...

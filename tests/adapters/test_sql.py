@@ -1,12 +1,14 @@
 """The SQL stores against the suite of every port, on SQLite and on PostgreSQL, called and awaited."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from kuploy_saas_kit.adapters import AsyncSqlStore, SqlStore
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.clock import ManualClock
+from kuploy_saas_kit.testing.conformance.crew import Opener
 from kuploy_saas_kit.testing.conformance.threads import FromThreads
 
 
@@ -16,6 +18,10 @@ class SqlTests:
         store = SqlStore.from_url(url, clock=clock)
         yield store
         store.close()
+
+    @pytest.fixture
+    def reopen(self, url: str) -> Opener:
+        return partial(SqlStore.from_url, url)
 
 
 class TestPlans(SqlTests, conformance.PlanStoreTests): ...
@@ -65,6 +71,10 @@ class AsyncSqlTests:
     def store(self, clock: ManualClock, url: str) -> Iterator[FromThreads]:
         with FromThreads(lambda: AsyncSqlStore.from_url(url, clock=clock)) as store:
             yield store
+
+    @pytest.fixture
+    def reopen(self, url: str) -> Opener:
+        return partial(FromThreads, partial(AsyncSqlStore.from_url, url))
 
 
 class TestAsyncPlans(AsyncSqlTests, conformance.PlanStoreTests): ...

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from threading import Barrier
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import pytest
 
 from kuploy_saas_kit.testing.clock import ManualClock
+from kuploy_saas_kit.testing.conformance.crew import WORKERS, Crew, Opener, ProcessCrew, ThreadCrew, race
 
-T = TypeVar("T")
+__all__ = ["MINUTE", "NOW", "RACES", "WORKERS", "Crew", "StoreTests", "race"]
 
 NOW: Final = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 MINUTE: Final = timedelta(minutes=1)
-WORKERS: Final = 8
+RACES: Final = 3
+"""How often a race that can be over in a moment is run, times the option `--kuploy-rounds`."""
 
 
 class StoreTests:
-    """A port's tests; a subclass gives them a `store`."""
+    """A port's tests; a subclass gives them a `store`, and `reopen` where other processes can open the same."""
 
     @pytest.fixture
     def clock(self) -> ManualClock:
@@ -32,14 +32,25 @@ class StoreTests:
         """A new, empty store that takes its time from *clock*."""
         raise NotImplementedError("override the fixture `store` with one that returns a new, empty store")
 
+    @pytest.fixture
+    def reopen(self) -> Opener:
+        """A function without arguments that opens the storage of `store` once more, in whatever process it is called.
 
-def race(action: Callable[[int], T], *, workers: int = WORKERS) -> list[T]:
-    """Do *action* in *workers* threads at the same moment and return what each got."""
-    barrier = Barrier(workers)
+        It is sent there by pickle: a function or class of a module, or a `functools.partial` of one.
+        """
+        pytest.skip("no other process: override the fixture `reopen` where others can open the store's storage")
 
-    def start(worker: int) -> T:
-        barrier.wait()
-        return action(worker)
+    @pytest.fixture(params=["threads", "processes"])
+    def crew(self, request: pytest.FixtureRequest, store: Any) -> Iterator[Crew]:
+        """Who races: threads that share `store`, and processes that `reopen` its storage."""
+        if request.param == "threads":
+            yield ThreadCrew(store)
+            return
+        with ProcessCrew(request.getfixturevalue("reopen")) as crew:
+            yield crew
 
-    with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(start, range(workers)))
+    @pytest.fixture
+    def rounds(self, request: pytest.FixtureRequest) -> int:
+        """How often a race is run: the option `--kuploy-rounds`, 1 without it."""
+        found: int = request.config.getoption("kuploy_rounds", default=1)
+        return found

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 import pytest
@@ -23,7 +24,7 @@ from kuploy_saas_kit.stripe_provision.ports import (
     SubscriptionChange,
     SubscriptionStore,
 )
-from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, WORKERS, StoreTests, race
+from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, RACES, Crew, StoreTests
 
 TEST_MODE, LIVE = StripeSpace("acct_1", livemode=False), StripeSpace("acct_1", livemode=True)
 ELSEWHERE = StripeSpace("acct_2", livemode=False)
@@ -95,31 +96,24 @@ class ProvisioningStoreTests(StoreTests):
         assert store.load_mappings(TEST_MODE) == {"business": mapping("business", "price_2")}
         assert store.load_mappings(LIVE) == {"pro": mapping()}
 
-    def test_threads_drop_nothing_newer(self, store: ProvisioningStore) -> None:
+    def test_a_race_drops_nothing_newer(self, store: ProvisioningStore, crew: Crew, rounds: int) -> None:
         """Many older catalogs that drop a plan while the newest puts it leave it on sale."""
+        for number in range(RACES * rounds):
+            newest = number * crew.workers + crew.workers - 1
+            crew.race(partial(_put_or_drop, number * crew.workers, newest))
+            assert store.load_mappings(TEST_MODE) == {"pro": replace(mapping(), revision=newest)}
 
-        def put_or_drop(worker: int) -> MappingPut | MappingDrop:
-            if worker == WORKERS - 1:
-                return store.put_mapping(TEST_MODE, replace(mapping(), revision=worker), made())
-            return store.drop_mapping(TEST_MODE, "pro", revision=worker)
-
-        race(put_or_drop)
-        assert store.load_mappings(TEST_MODE) == {"pro": replace(mapping(), revision=WORKERS - 1)}
-
-    def test_threads_end_with_the_highest_revision(self, store: ProvisioningStore) -> None:
+    def test_a_race_of_catalogs(self, store: ProvisioningStore, crew: Crew, rounds: int) -> None:
         """Of many catalogs that are applied at the same moment the newest sells, and whoever lost is told so."""
-
-        def put(worker: int) -> MappingPut:
-            price_id = f"price_{worker}"
-            own = replace(mapping(price_id=price_id), revision=worker)
-            return store.put_mapping(TEST_MODE, own, made(price_id=price_id))
-
-        puts = race(put)
-        assert store.load_mappings(TEST_MODE)["pro"].revision == WORKERS - 1
-        assert puts[-1] == MappingPut(saved=True, revision=WORKERS - 1)
-        for worker, outcome in enumerate(puts):
-            assert outcome.saved == (outcome.revision == worker)
-            assert (store.plan_of_price(TEST_MODE, f"price_{worker}") is not None) == outcome.saved
+        for number in range(RACES * rounds):
+            first = number * crew.workers
+            puts = crew.race(partial(_put_mapping, first))
+            newest = first + crew.workers - 1
+            assert store.load_mappings(TEST_MODE)["pro"].revision == newest
+            assert puts[-1] == MappingPut(saved=True, revision=newest)
+            for revision, outcome in enumerate(puts, first):
+                assert outcome.saved == (outcome.revision == revision)
+                assert (store.plan_of_price(TEST_MODE, f"price_{revision}") is not None) == outcome.saved
 
     def test_the_fingerprint(self, store: ProvisioningStore) -> None:
         """What was provisioned completely is remembered, replaced and forgotten."""
@@ -140,6 +134,19 @@ class ProvisioningStoreTests(StoreTests):
         store.save_fingerprint(space, None)
         assert store.load_mappings(TEST_MODE) == {"pro": mapping()}
         assert store.load_fingerprint(TEST_MODE) == "a"
+
+
+def _put_or_drop(first: int, newest: int, store: ProvisioningStore, worker: int) -> None:
+    if first + worker == newest:
+        store.put_mapping(TEST_MODE, replace(mapping(), revision=newest), made())
+    else:
+        store.drop_mapping(TEST_MODE, "pro", revision=first + worker)
+
+
+def _put_mapping(first: int, store: ProvisioningStore, worker: int) -> MappingPut:
+    price_id = f"price_{first + worker}"
+    own = replace(mapping(price_id=price_id), revision=first + worker)
+    return store.put_mapping(TEST_MODE, own, made(price_id=price_id))
 
 
 ROW = OrgSubscription(
@@ -276,26 +283,31 @@ class SubscriptionStoreTests(StoreTests):
         assert store.standing("acme") == standing
         assert store.changes(cursor).org_ids == frozenset()
 
-    def test_threads_write_once(self, store: BillingStore) -> None:
-        """Of many first writes one is saved; so of many writes with the same version, and of one event."""
-        first = race(lambda worker: store.put_subscription(replace(ROW, price_id=str(worker)), expected_version=0))
-        assert [put.outcome for put in first].count(PutOutcome.SAVED) == 1
-        second = race(lambda worker: store.put_subscription(replace(ROW, plan=str(worker)), expected_version=1))
-        assert [put.outcome for put in second].count(PutOutcome.SAVED) == 1
-        assert store.load_subscription("sub_1").version == 2
-        assert store.standing("acme").version == 2
+    def test_a_race_to_write(self, store: BillingStore, crew: Crew, rounds: int) -> None:
+        """Of many first writes one is saved; so of many writes with the same version."""
+        for version in range(1 + RACES * rounds):
+            outcomes = crew.race(partial(_put_row, version))
+            assert sorted(outcomes) == [PutOutcome.CONFLICT] * (crew.workers - 1) + [PutOutcome.SAVED]
+            assert store.load_subscription("sub_1").version == version + 1
+            assert store.standing("acme").version == version + 1
 
-    def test_threads_handle_an_event_once(self, store: BillingStore) -> None:
+    def test_a_race_with_one_delivery(self, store: BillingStore, crew: Crew, rounds: int) -> None:
         """One event that is delivered several times at once is saved once, also for rows of its own."""
-        puts = race(
-            lambda worker: store.put_subscription(
-                replace(ROW, subscription_id=f"sub_{worker}"), expected_version=0, event_id="evt_1"
-            )
-        )
-        outcomes = [put.outcome for put in puts]
-        assert outcomes.count(PutOutcome.SAVED) == 1
-        assert outcomes.count(PutOutcome.DUPLICATE) == WORKERS - 1
-        assert len(store.subscriptions_of("acme")) == 1
+        for number in range(RACES * rounds):
+            outcomes = crew.race(partial(_deliver, f"evt_{number}"))
+            assert sorted(outcomes) == [PutOutcome.DUPLICATE] * (crew.workers - 1) + [PutOutcome.SAVED]
+            assert store.has_event(f"evt_{number}")
+            assert len(store.subscriptions_of("acme")) == number + 1
+
+
+def _put_row(version: int, store: BillingStore, worker: int) -> PutOutcome:
+    row = replace(ROW, plan=f"plan-{version}-{worker}")
+    return store.put_subscription(row, expected_version=version).outcome
+
+
+def _deliver(event_id: str, store: BillingStore, worker: int) -> PutOutcome:
+    row = replace(ROW, subscription_id=f"sub_{event_id}_{worker}")
+    return store.put_subscription(row, expected_version=0, event_id=event_id).outcome
 
 
 class SpacedStore(BillingStore, CurrentSpace, Protocol):
@@ -345,14 +357,18 @@ class CurrentSpaceTests(StoreTests):
             store.use_space(space)
             assert store.changes(news.cursor).org_ids == frozenset()
 
-    def test_threads_announce_a_space_once(self, store: SpacedStore) -> None:
+    def test_a_race_to_a_space(self, store: SpacedStore, crew: Crew) -> None:
         """Many that learn the new keys at the same moment make one change."""
         store.put_subscription(ROW, expected_version=0)
-        race(lambda _: store.use_space(LIVE))
+        crew.race(_use_live)
         cursor = store.changes(None).cursor
-        race(lambda _: store.use_space(LIVE))
+        crew.race(_use_live)
         assert store.changes(cursor).org_ids == frozenset()
         assert store.standing("acme").subscription is None
+
+
+def _use_live(store: CurrentSpace, _: int) -> None:
+    store.use_space(LIVE)
 
 
 def _fail(change: SubscriptionChange, _: Any) -> None:
@@ -378,9 +394,11 @@ class CustomerStoreTests(StoreTests):
         assert store.org_of_customer(LIVE, "cus_1") is None
         assert store.org_of_customer(TEST_MODE, "cus_2") is None
 
-    def test_threads_agree(self, store: CustomerStore) -> None:
+    def test_a_race_to_keep_a_customer(self, store: CustomerStore, crew: Crew, rounds: int) -> None:
         """Of many that keep a customer at the same moment all are told the same one."""
-        assert len(set(race(lambda worker: store.keep_customer(TEST_MODE, "acme", f"cus_{worker}")))) == 1
+        for number in range(RACES * rounds):
+            kept = crew.race(partial(_keep, f"org{number}"))
+            assert set(kept) == {store.customer_of(TEST_MODE, f"org{number}")}
 
     def test_a_customer_that_is_gone(self, store: CustomerStore) -> None:
         """Another one takes its place once: whoever comes later with the one that is gone is told the new one."""
@@ -394,8 +412,18 @@ class CustomerStoreTests(StoreTests):
         assert store.customer_of(LIVE, "acme") == "cus_1"
         assert store.replace_customer(TEST_MODE, "umbrella", "cus_4", instead_of="cus_1") == "cus_4"
 
-    def test_threads_replace_once(self, store: CustomerStore) -> None:
+    def test_a_race_to_replace_a_customer(self, store: CustomerStore, crew: Crew, rounds: int) -> None:
         """Of many that replace a customer at the same moment all are told the same one."""
-        store.keep_customer(TEST_MODE, "acme", "cus_0")
-        kept = race(lambda worker: store.replace_customer(TEST_MODE, "acme", f"cus_n{worker}", instead_of="cus_0"))
-        assert set(kept) == {store.customer_of(TEST_MODE, "acme")}
+        for number in range(RACES * rounds):
+            gone = store.keep_customer(TEST_MODE, f"org{number}", f"cus_gone{number}")
+            kept = crew.race(partial(_replace, f"org{number}", gone))
+            assert set(kept) == {store.customer_of(TEST_MODE, f"org{number}")}
+            assert gone not in kept
+
+
+def _keep(org_id: str, store: CustomerStore, worker: int) -> str:
+    return store.keep_customer(TEST_MODE, org_id, f"cus_{org_id}_{worker}")
+
+
+def _replace(org_id: str, gone: str, store: CustomerStore, worker: int) -> str:
+    return store.replace_customer(TEST_MODE, org_id, f"cus_{org_id}_new{worker}", instead_of=gone)

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from kuploy_saas_kit.license.ports import ClaimRecord, IdentityStore, LeaseStore, LicenseRecord, LicenseStore
 from kuploy_saas_kit.testing.clock import ManualClock
-from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, WORKERS, StoreTests, race
+from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, RACES, Crew, StoreTests
 
 RECORD: Final = LicenseRecord(
     body=b"eyJhbGciOiJFZDI1NTE5In0.\x00\xff", trust="pinned", epoch=2, revision=40, received_at=NOW, mark=NOW
@@ -66,12 +67,20 @@ class LicenseStoreTests(StoreTests):
         store.save_license(newer)
         assert store.load_license() == newer
 
-    def test_threads_leave_the_newest(self, store: LicenseStore) -> None:
-        """Threads that save different answers leave the newest, in whatever order they come."""
-        race(lambda worker: store.save_license(replace(RECORD, revision=100 + worker, body=str(worker).encode())))
-        stored = store.load_license()
-        assert stored is not None
-        assert (stored.revision, stored.body) == (100 + WORKERS - 1, str(WORKERS - 1).encode())
+    def test_a_race_leaves_the_newest(self, store: LicenseStore, crew: Crew, rounds: int) -> None:
+        """Many that save different answers leave the newest, in whatever order they come."""
+        for number in range(RACES * rounds):
+            crew.race(partial(_save, 100 * (number + 1)))
+            stored = store.load_license()
+            assert stored is not None
+            assert (stored.revision, stored.body) == (
+                100 * (number + 1) + crew.workers - 1,
+                str(crew.workers - 1).encode(),
+            )
+
+
+def _save(first: int, store: LicenseStore, worker: int) -> None:
+    store.save_license(replace(RECORD, revision=first + worker, body=str(worker).encode()))
 
 
 CLAIM: Final = ClaimRecord(
@@ -90,9 +99,9 @@ class IdentityStoreTests(StoreTests):
         assert store.ensure_instance_id("inst_1") == "inst_1"
         assert store.ensure_instance_id("inst_2") == "inst_1"
 
-    def test_threads_agree_on_the_id(self, store: IdentityStore) -> None:
+    def test_a_race_for_the_id(self, store: IdentityStore, crew: Crew) -> None:
         """Of many that start at the same moment all get the same id."""
-        assert len(set(race(lambda worker: store.ensure_instance_id(f"inst_{worker}")))) == 1
+        assert set(crew.race(_ensure_id)) == {store.ensure_instance_id("inst_late")}
 
     def test_the_license_key(self, store: IdentityStore) -> None:
         """The claimed key is kept, replaced and forgotten, and the id stays."""
@@ -117,6 +126,10 @@ class IdentityStoreTests(StoreTests):
         store.save_claim(CLAIM)
         assert store.ensure_instance_id("inst_1") == "inst_1"
         assert (store.load_license_key(), store.load_claim()) == ("lic_one", CLAIM)
+
+
+def _ensure_id(store: IdentityStore, worker: int) -> str:
+    return store.ensure_instance_id(f"inst_{worker}")
 
 
 class LeaseStoreTests(StoreTests):
@@ -150,6 +163,11 @@ class LeaseStoreTests(StoreTests):
         store.drop_lease("never", "a")
         assert store.take_lease("sync", "b", MINUTE).held
 
-    def test_threads_elect_one(self, store: LeaseStore) -> None:
+    def test_a_race_for_a_lease(self, store: LeaseStore, crew: Crew, rounds: int) -> None:
         """Of many that ask at the same moment one holds the lease."""
-        assert sum(lease.held for lease in race(lambda worker: store.take_lease("sync", str(worker), MINUTE))) == 1
+        for number in range(RACES * rounds):
+            assert sum(crew.race(partial(_elect, f"sync{number}"))) == 1
+
+
+def _elect(name: str, store: LeaseStore, worker: int) -> bool:
+    return store.take_lease(name, str(worker), 60 * MINUTE).held

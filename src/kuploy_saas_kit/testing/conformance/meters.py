@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from kuploy_saas_kit.plans.ports import INSTANCE, AnnouncementStore, MeterEntry, MeterStore
-from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, WORKERS, StoreTests, race
+from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, RACES, Crew, StoreTests
 
 ORG, OTHER = "acme", "umbrella"
 
@@ -33,16 +35,18 @@ class MeterStoreTests(StoreTests):
         """Two entries of one event for the same total both count."""
         assert store.add_meter("build-1", [_minutes(1), _minutes(2)]).totals == {(ORG, "build", NOW): 3}
 
-    def test_threads_count_an_event_once(self, store: MeterStore) -> None:
-        """An event that several threads deliver, beside others of the same total, counts once."""
+    def test_a_race_with_one_event(self, store: MeterStore, crew: Crew, rounds: int) -> None:
+        """An event that several deliver, beside others of the same total, counts once."""
+        for number in range(RACES * rounds):
+            assert sum(crew.race(partial(_deliver, number))) == 1
+            total = (number + 1) * (crew.workers + 100)
+            assert store.meter_total(ORG, "build", NOW) == total
+            assert store.meter_total(INSTANCE, "build", NOW) == total
 
-        def turn(worker: int) -> bool:
-            store.add_meter(f"own-{worker}", [_minutes(1, scope=INSTANCE), _minutes(1)])
-            return store.add_meter("shared", [_minutes(100), _minutes(100, scope=INSTANCE)]).is_new
 
-        assert sum(race(turn)) == 1
-        assert store.meter_total(ORG, "build", NOW) == WORKERS + 100
-        assert store.meter_total(INSTANCE, "build", NOW) == WORKERS + 100
+def _deliver(number: int, store: MeterStore, worker: int) -> bool:
+    store.add_meter(f"own-{number}-{worker}", [_minutes(1, scope=INSTANCE), _minutes(1)])
+    return store.add_meter(f"shared-{number}", [_minutes(100), _minutes(100, scope=INSTANCE)]).is_new
 
 
 def _minutes(amount: int, scope: str = ORG) -> MeterEntry:
@@ -52,7 +56,12 @@ def _minutes(amount: int, scope: str = ORG) -> MeterEntry:
 class AnnouncementStoreTests(StoreTests):
     """What an `AnnouncementStore` must do."""
 
-    def test_threads_announce_once(self, store: AnnouncementStore) -> None:
+    def test_a_race_to_announce(self, store: AnnouncementStore, crew: Crew, rounds: int) -> None:
         """Of many that ask to announce the same thing, one may; another thing is announced by itself."""
-        assert sum(announced.is_first for announced in race(lambda _: store.announce_once("80 %"))) == 1
-        assert store.announce_once("100 %").is_first
+        for number in range(RACES * rounds):
+            assert sum(crew.race(partial(_announce, f"{number} %"))) == 1
+        assert not store.announce_once("0 %").is_first
+
+
+def _announce(name: str, store: AnnouncementStore, _: int) -> bool:
+    return store.announce_once(name).is_first

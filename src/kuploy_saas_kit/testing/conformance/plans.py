@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 import pytest
@@ -13,8 +14,8 @@ from kuploy_saas_kit.model.limits import MAX_LIMIT, UNLIMITED
 from kuploy_saas_kit.model.money import Price
 from kuploy_saas_kit.model.plan import INTERNAL, Plan, PlanCatalog
 from kuploy_saas_kit.model.subscription import Assignment, OrgStanding
-from kuploy_saas_kit.plans.ports import ChangeFeed, Everyone, PlanStore, StandingStore
-from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, WORKERS, StoreTests, race
+from kuploy_saas_kit.plans.ports import ChangeFeed, Everyone, PlanSaved, PlanStore, StandingStore
+from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, RACES, Crew, StoreTests
 
 FREE = Plan("free", "Free", limits={"maxProjects": 1}, is_default=True)
 PRO = Plan(
@@ -141,12 +142,17 @@ class PlanStoreTests(StoreTests):
             store.put_plan(INTERNAL, expected_version=0)
         assert store.load_plans().catalog == CATALOG
 
-    def test_threads_save_once(self, store: PlanStore) -> None:
+    def test_a_race_to_save(self, store: PlanStore, crew: Crew, rounds: int) -> None:
         """Of many saves with the same version one wins."""
         store.replace_plans(CATALOG, revision=1)
-        saves = race(lambda worker: store.put_plan(Plan("pro", f"Pro {worker}"), expected_version=1))
-        assert sum(save.saved for save in saves) == 1
-        assert {save.version for save in saves} == {2}
+        for version in range(1, 1 + RACES * rounds):
+            saves = crew.race(partial(_save, version))
+            assert sum(save.saved for save in saves) == 1
+            assert {save.version for save in saves} == {version + 1}
+
+
+def _save(version: int, store: PlanStore, worker: int) -> PlanSaved:
+    return store.put_plan(Plan("pro", f"Pro {version} of {worker}"), expected_version=version)
 
 
 def _stored(store: PlanStore, slug: str) -> Plan:
@@ -199,10 +205,15 @@ class StandingStoreTests(StoreTests):
         assert store.standing("acme").assignment == assignment("acme")
         assert store.standing("ACME") == OrgStanding()
 
-    def test_threads_raise_the_version_each(self, store: StandingStore) -> None:
+    def test_a_race_of_writers(self, store: StandingStore, crew: Crew, rounds: int) -> None:
         """Writers of the same org at the same moment each raise its version."""
-        race(lambda worker: store.put_assignment(assignment(reason=str(worker))))
-        assert store.standing("acme").version == WORKERS
+        for number in range(1, 1 + RACES * rounds):
+            crew.race(_assign)
+            assert store.standing("acme").version == number * crew.workers
+
+
+def _assign(store: StandingStore, worker: int) -> None:
+    store.put_assignment(assignment(reason=str(worker)))
 
 
 class ChangingStore(ChangeFeed, StandingStore, PlanStore, Protocol):
@@ -248,21 +259,27 @@ class ChangeFeedTests(StoreTests):
         store.put_plan(Plan("pro", "Pro 2"), expected_version=1)
         assert store.changes(news.cursor).org_ids is Everyone.ALL
 
-    def test_threads_miss_nothing(self, store: ChangingStore) -> None:
+    def test_a_race_misses_nothing(self, store: ChangingStore, crew: Crew, rounds: int) -> None:
         """Whoever follows the feed while others write sees every org in the end."""
-        cursor = store.changes(None).cursor
-        seen: set[str] = set()
+        cursor, turns = store.changes(None).cursor, 3 * rounds
+        told = crew.race(partial(_write_and_follow, cursor, turns))
+        last, _ = _news(store, cursor)
+        assert last == {f"org{worker}-{turn}" for worker in range(crew.workers) for turn in range(turns)}
+        for seen, end in told:
+            assert seen | _news(store, end)[0] == last
 
-        def turn(worker: int) -> None:
-            for number in range(3):
-                store.put_assignment(assignment(f"org{worker}-{number}"))
-                follow()
 
-        def follow() -> None:
-            news = store.changes(cursor)
-            assert not isinstance(news.org_ids, Everyone)
-            seen.update(news.org_ids)
+def _write_and_follow(cursor: str, turns: int, store: ChangingStore, worker: int) -> tuple[set[str], str]:
+    """All that this worker saw, reading on from where it stood, and where it stands in the end."""
+    seen: set[str] = set()
+    for turn in range(turns):
+        store.put_assignment(assignment(f"org{worker}-{turn}"))
+        news, cursor = _news(store, cursor)
+        seen |= news
+    return seen, cursor
 
-        race(turn)
-        follow()
-        assert seen == {f"org{worker}-{number}" for worker in range(WORKERS) for number in range(3)}
+
+def _news(store: ChangeFeed, cursor: str) -> tuple[frozenset[str], str]:
+    news = store.changes(cursor)
+    assert not isinstance(news.org_ids, Everyone)
+    return news.org_ids, news.cursor

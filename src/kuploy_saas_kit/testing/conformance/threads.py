@@ -11,7 +11,8 @@ from typing import Any, Self
 class FromThreads:
     """Every coroutine function of the async store that *make* returns, as a method that waits for its answer.
 
-    All calls run in one event loop in a thread of its own, those of several threads at the same time.
+    A context manager. All calls run in one event loop in a thread of its own, those of several threads at the same
+    time; *make* is called there too.
     """
 
     def __init__(self, make: Callable[[], Any]) -> None:
@@ -26,7 +27,12 @@ class FromThreads:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._wait(self._store.close())
+        self.close()
+
+    def close(self) -> None:
+        """Close the store in its event loop, and end that."""
+        if hasattr(self._store, "close"):
+            self._wait(self._store.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Protocol
+from functools import partial
+from typing import Final, Protocol
 
 import pytest
 
@@ -19,9 +20,11 @@ from kuploy_saas_kit.plans.ports import (
     UsageStore,
 )
 from kuploy_saas_kit.testing.clock import ManualClock
-from kuploy_saas_kit.testing.conformance.base import MINUTE, WORKERS, StoreTests, race
+from kuploy_saas_kit.testing.conformance.base import MINUTE, RACES, WORKERS, Crew, StoreTests, race
 
 ORG, OTHER, LIMIT = "acme", "umbrella", "maxProjects"
+TURNS: Final = 20
+TWO: Final = 2
 ORG_COUNTER, INSTANCE_COUNTER, OTHER_COUNTER = (ORG, LIMIT), (INSTANCE, LIMIT), (OTHER, LIMIT)
 
 
@@ -199,50 +202,77 @@ class UsageStoreTests(StoreTests):
         assert store.take(claims(cap=5), key="project-1").outcome is TakeOutcome.REFUSED
         assert store.take(claims(2, cap=7), key="project-1").outcome is TakeOutcome.TAKEN
 
-    def test_threads_cannot_overrun_a_cap(self, store: UsageStore) -> None:
-        """Of many threads that ask at the same moment, exactly as many as fit are granted."""
-        seed(store)
-        outcomes = [
-            outcome
-            for turn in race(lambda _: [store.take(claims(cap=5)).outcome for _ in range(3)])
-            for outcome in turn
-        ]
-        assert outcomes.count(TakeOutcome.TAKEN) == 5
-        assert outcomes.count(TakeOutcome.REFUSED) == len(outcomes) - 5
-        assert used(store) == (5, 5)
+    def test_a_race_for_the_last_units(self, store: UsageStore, crew: Crew, rounds: int) -> None:
+        """Of many that ask at the same moment exactly as many as fit are granted: none over the cap, none lost."""
+        for number in range(RACES * rounds):
+            limit = f"limit{number}"
+            for scope in (ORG, INSTANCE):
+                store.seed_usage((scope, limit), 0)
+            outcomes = [outcome for turn in crew.race(partial(_take_thrice, limit)) for outcome in turn]
+            assert outcomes.count(TakeOutcome.TAKEN) == 5
+            assert outcomes.count(TakeOutcome.REFUSED) == len(outcomes) - 5
+            assert (store.usage_of(ORG)[limit], store.usage_of(INSTANCE)[limit]) == (5, 5)
 
-    def test_threads_cannot_overrun_the_instance(self, store: UsageStore) -> None:
-        """Orgs that share the instance's cap get no more than it together, and a refused one keeps nothing."""
-        for org in range(WORKERS):
+    def test_a_race_between_orgs(self, store: UsageStore, crew: Crew, rounds: int) -> None:
+        """Orgs never hold more than the instance's cap together; a refused one keeps nothing of its own counter."""
+        for org in range(crew.workers):
             store.seed_usage((f"org{org}", LIMIT), 0)
         store.seed_usage(INSTANCE_COUNTER, 0)
-        outcomes = race(lambda org: store.take(claims(cap=5, instance_cap=3, org=f"org{org}")).outcome)
-        assert outcomes.count(TakeOutcome.TAKEN) == 3
-        assert sum(store.usage_of(f"org{org}")[LIMIT] for org in range(WORKERS)) == 3
-        assert store.usage_of(INSTANCE) == {LIMIT: 3}
+        told = crew.race(partial(_take_and_give_back, TURNS * rounds))
+        held = [store.usage_of(f"org{org}")[LIMIT] for org in range(crew.workers)]
+        assert max(most for most, _ in told) <= TWO
+        assert held == [left for _, left in told]
+        assert store.usage_of(INSTANCE) == {LIMIT: sum(held)}
 
-    def test_threads_with_the_same_key_take_once(self, store: UsageStore) -> None:
+    def test_a_race_with_one_key(self, store: UsageStore, crew: Crew, rounds: int) -> None:
         """A request that was sent several times at once is counted once."""
         seed(store)
-        outcomes = race(lambda _: store.take(claims(), key="project-1").outcome)
-        assert sorted(outcomes) == [TakeOutcome.HELD] * (WORKERS - 1) + [TakeOutcome.TAKEN]
-        assert used(store) == (1, 1)
+        for number in range(RACES * rounds):
+            outcomes = crew.race(partial(_take_under, f"project-{number}"))
+            assert sorted(outcomes) == [TakeOutcome.HELD] * (crew.workers - 1) + [TakeOutcome.TAKEN]
+            assert used(store) == (number + 1, number + 1)
 
-    def test_threads_lose_no_update(self, store: UsageStore) -> None:
+    def test_a_race_of_all_verbs(self, store: UsageStore, crew: Crew, rounds: int) -> None:
         """Taking, giving back and measuring at the same time leave the counters as if done one after the other."""
-        seed(store, org_value=50)
+        turns = 4 * rounds
+        seed(store, org_value=crew.workers * turns * 2)
+        crew.race(partial(_write_at_will, turns))
+        takers, givers = crew.workers // 2, crew.workers - crew.workers // 2
+        left = turns * (crew.workers * 2 + takers * 3 - givers * 2)
+        assert used(store) == (left, left)
+        assert store.usage_of(INSTANCE)["maxStorageBytes"] == sum(range(crew.workers))
 
-        def turn(worker: int) -> None:
-            for _ in range(4):
-                if worker % 2:
-                    store.take(claims(3, UNLIMITED, UNLIMITED))
-                else:
-                    store.give_back({INSTANCE_COUNTER: 2, ORG_COUNTER: 2})
-                store.put_usage(f"org{worker}", "maxStorageBytes", worker)
 
-        race(turn)
-        assert used(store) == (50 + 4 * 4 * 3 - 4 * 4 * 2, 50 + 4 * 4 * 3 - 4 * 4 * 2)
-        assert store.usage_of(INSTANCE)["maxStorageBytes"] == sum(range(WORKERS))
+def _take_thrice(limit: str, store: UsageStore, _: int) -> list[TakeOutcome]:
+    both = [Claim(ORG, limit, 1, 5), Claim(INSTANCE, limit, 1, 100)]
+    return [store.take(both).outcome for _ in range(3)]
+
+
+def _take_and_give_back(turns: int, store: UsageStore, worker: int) -> tuple[int, int]:
+    """The most that the instance was seen to hold while this worker held something, and what it holds in the end."""
+    org, most, held = f"org{worker}", 0, 0
+    for turn in range(turns):
+        if store.take(claims(cap=turns, instance_cap=TWO, org=org)).outcome is not TakeOutcome.TAKEN:
+            continue
+        held += 1
+        most = max(most, store.usage_of(INSTANCE)[LIMIT])
+        if turn < turns - 1:
+            store.give_back({(org, LIMIT): held, INSTANCE_COUNTER: held})
+            held = 0
+    return most, held
+
+
+def _take_under(key: str, store: UsageStore, _: int) -> TakeOutcome:
+    return store.take(claims(cap=UNLIMITED, instance_cap=UNLIMITED), key=key).outcome
+
+
+def _write_at_will(turns: int, store: UsageStore, worker: int) -> None:
+    for _ in range(turns):
+        if worker % 2:
+            store.take(claims(3, UNLIMITED, UNLIMITED))
+        else:
+            store.give_back({INSTANCE_COUNTER: 2, ORG_COUNTER: 2})
+        store.put_usage(f"org{worker}", "maxStorageBytes", worker)
 
 
 class UsageAndHoldingStore(UsageStore, HoldingStore, Protocol):
@@ -373,13 +403,14 @@ class HoldingStoreTests(StoreTests):
         assert given.returned == {ORG_COUNTER: 1, INSTANCE_COUNTER: 1}
         assert given.drift == {ORG_COUNTER: 2, INSTANCE_COUNTER: 2}
 
-    def test_threads_release_once(self, store: UsageAndHoldingStore) -> None:
-        """Of many threads that release one key, one returns what it held."""
+    def test_a_race_to_release(self, store: UsageAndHoldingStore, crew: Crew, rounds: int) -> None:
+        """Of many that release one key, one returns what it held."""
         seed(store, org_value=10)
-        store.take(claims(2, cap=20), key="k")
-        returned = race(lambda _: store.release_holding(ORG, "k").returned)
-        assert sorted(map(len, returned)) == [0] * (WORKERS - 1) + [2]
-        assert used(store) == (10, 10)
+        for number in range(RACES * rounds):
+            store.take(claims(2, cap=20), key=f"k{number}")
+            returned = crew.race(partial(_release, f"k{number}"))
+            assert sorted(returned) == [0] * (crew.workers - 1) + [2]
+            assert used(store) == (10, 10)
 
     def test_threads_sweep_once(self, store: UsageAndHoldingStore, clock: ManualClock) -> None:
         """What expired is returned once, whoever sweeps: sweepers, releases and takes without room."""
@@ -403,3 +434,8 @@ class HoldingStoreTests(StoreTests):
         assert outcomes.count(TakeOutcome.TAKEN) == WORKERS - 4
         assert store.usage_of(ORG)[LIMIT] + store.usage_of(OTHER)[LIMIT] == WORKERS - 4
         assert store.usage_of(INSTANCE) == {LIMIT: WORKERS - 4}
+
+
+def _release(key: str, store: HoldingStore, _: int) -> int:
+    """How many counters something was returned to."""
+    return len(store.release_holding(ORG, key).returned)

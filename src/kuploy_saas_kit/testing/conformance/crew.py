@@ -1,0 +1,197 @@
+"""Workers that do the same to a store at the same moment: threads of this process, or processes of their own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, nullcontext
+from functools import partial
+from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
+from threading import Barrier
+from typing import Any, Final, Protocol, Self, TypeVar
+
+T = TypeVar("T")
+
+WORKERS: Final = 8
+PROCESSES: Final = 4
+PATIENCE: Final = 60.0
+"""Seconds after which a process that does not answer is taken to hang."""
+
+Opener = Callable[[], Any]
+"""Opens a storage once more. It can be pickled: a function or class of a module, or a `partial` of one."""
+
+_SWITCH: Final = 1e-6
+_DRIVERS: Final = ("sqlite3", "aiosqlite", "psycopg", "redis", "sqlalchemy.dialects.postgresql.psycopg")
+_CLOSING: Final = 5.0
+
+
+class WorkerFailedError(AssertionError):
+    """A process of the crew raised, died or hung; the message has its traceback."""
+
+
+class Crew(Protocol):
+    """Some workers. In processes an action must be a function of a module, or a `partial` of one."""
+
+    workers: int
+
+    def race(self, action: Callable[[Any, int], T]) -> list[T]:
+        """Call `action(store, worker)` in every worker at the same moment; what each returned."""
+
+
+class ThreadCrew:
+    """Threads that share one store. Python switches between them as often as it can."""
+
+    def __init__(self, store: object, *, workers: int = WORKERS) -> None:
+        self.workers = workers
+        self._store = store
+
+    def race(self, action: Callable[[Any, int], T]) -> list[T]:
+        """Call *action* in every thread at the same moment."""
+        with _switching_often():
+            return race(partial(action, self._store), workers=self.workers)
+
+
+class ProcessCrew:
+    """Processes that each open the storage for themselves. A context manager: they end with it."""
+
+    def __init__(self, reopen: Opener, *, workers: int = PROCESSES) -> None:
+        self.workers = workers
+        self._reopen = reopen
+        self._running: list[Worker] = []
+
+    def __enter__(self) -> Self:
+        self._running = [Worker(_work, self._reopen, number) for number in range(self.workers)]
+        self._answers()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._running:
+            worker.end()
+
+    def race(self, action: Callable[[Any, int], T]) -> list[T]:
+        """Call *action* in every process at the same moment: all have read it before the first may begin."""
+        self._tell(action)
+        self._answers()
+        self._tell(None)
+        return self._answers()
+
+    def _tell(self, what: object) -> None:
+        for worker in self._running:
+            worker.pipe.send(what)
+
+    def _answers(self) -> list[Any]:
+        return [worker.answer() for worker in self._running]
+
+
+class Worker:
+    """A process that runs *target* with a pipe, and with *arguments* that can be pickled."""
+
+    def __init__(self, target: Callable[..., None], *arguments: Any) -> None:
+        context = process_context(arguments[0])
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=target, args=(theirs, *arguments), daemon=True)  # type: ignore[attr-defined]
+        self.process.start()
+        theirs.close()
+
+    def answer(self) -> Any:
+        """What the process tells next; `WorkerFailedError` if it raised, died or said nothing for a minute."""
+        if not self.pipe.poll(PATIENCE):
+            raise WorkerFailedError(f"a process said nothing for {PATIENCE:.0f} s: does the store wait for itself?")
+        try:
+            answer, trouble = self.pipe.recv()
+        except EOFError:
+            self.process.join()
+            raise WorkerFailedError(f"a process died, exit code {self.process.exitcode}") from None
+        if trouble is not None:
+            raise WorkerFailedError(f"in another process:\n{trouble}")
+        return answer
+
+    def end(self) -> None:
+        """Stop the process, which closes its store if it is idle."""
+        self.pipe.close()
+        self.process.join(_CLOSING)
+        self.process.kill()
+        self.process.join()
+        self.process.close()
+
+
+def race(action: Callable[[int], T], *, workers: int = WORKERS) -> list[T]:
+    """Do *action* in *workers* threads at the same moment and return what each got."""
+    barrier = Barrier(workers)
+
+    def start(worker: int) -> T:
+        barrier.wait()
+        return action(worker)
+
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(start, range(workers)))
+
+
+@contextmanager
+def opened(reopen: Opener) -> Iterator[Any]:
+    """The store that *reopen* opens; at the end it is closed, if it can be."""
+    store = reopen()
+    if hasattr(store, "__exit__"):
+        manager: Any = store
+    else:
+        manager = closing(store) if hasattr(store, "close") else nullcontext(store)
+    with manager as ready:
+        yield ready
+
+
+def process_context(opener: Callable[..., Any]) -> BaseContext:
+    """Where processes come from that share nothing with this one: forks of a clean process where there are forks.
+
+    That process imports what they need once; each of them starts in some milliseconds then.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    ours = [name for name in sys.modules if name.startswith(("kuploy_saas_kit.adapters", "kuploy_saas_kit.testing"))]
+    context.set_forkserver_preload([*ours, *_modules_of(opener), *_DRIVERS])
+    return context
+
+
+def _modules_of(opener: Callable[..., Any]) -> list[str]:
+    function = opener
+    while isinstance(function, partial):
+        function = function.func
+    owner = getattr(function, "__self__", function)
+    return [name for name in {getattr(owner, "__module__", None)} if name is not None]
+
+
+def _work(pipe: Connection, reopen: Opener, number: int) -> None:
+    """Open the store, and then do what is told, each time at the signal."""
+    with telling(pipe), opened(reopen) as store:
+        pipe.send((None, None))
+        while True:
+            try:
+                action = pipe.recv()
+            except EOFError:
+                return
+            pipe.send((None, None))
+            pipe.recv()
+            pipe.send((action(store, number), None))
+
+
+@contextmanager
+def telling(pipe: Connection) -> Iterator[None]:
+    """Tell whoever listens at *pipe* what goes wrong here, in place of printing it."""
+    try:
+        yield
+    except Exception:  # noqa: BLE001 - it is raised where the process was started from
+        pipe.send((None, traceback.format_exc()))
+
+
+@contextmanager
+def _switching_often() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
