@@ -39,6 +39,8 @@ from kuploy_saas_kit.plans.ceiling import CeilingViolation, ceiling_violations, 
 from kuploy_saas_kit.plans.gate import Gate
 from kuploy_saas_kit.plans.policy import GatePolicy
 from kuploy_saas_kit.plans.ports import (
+    ChangeSignal,
+    ChangeWatch,
     CountingStore,
     Everyone,
 )
@@ -98,6 +100,7 @@ class SaasKit:
         self._next_compare = timedelta()
         self._next_drift_check: timedelta | None = None
         self._cursor: str | None = None
+        self._watch: ChangeWatch | None = None
         self.license.on_publish(self._published)
 
     @classmethod
@@ -136,10 +139,15 @@ class SaasKit:
     def _keep_up(self) -> None:
         self._refresher.start()
         self._carrier.start()
+        if isinstance(self._store, ChangeSignal):
+            self._watch = self._store.watch_changes(self._refresher.poke)
         self.gate.begin_keeping(self._stored_catalog())
 
     def stop(self) -> None:
         """Stop the background work; the kit still answers, by reading its stores."""
+        watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.stop()
         self._refresher.stop()
         self._carrier.stop()
         self.gate.end_keeping()

@@ -6,11 +6,11 @@ raises reaches callers as `StorageError` with its cause. Every outcome is an obj
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 from kuploy_saas_kit.model.grant import LicenseGrant
 from kuploy_saas_kit.model.limits import LimitValue
@@ -317,6 +317,24 @@ class ChangeFeed(Protocol):
         """What was committed since *cursor*; None or a cursor that is too old gives `Everyone.ALL`.
 
         A change of the plans is a change of everyone.
+        """
+
+
+class ChangeWatch(Protocol):
+    """Somebody waiting for changes."""
+
+    def stop(self) -> None:
+        """Wait no more."""
+
+
+@runtime_checkable
+class ChangeSignal(Protocol):
+    """A change feed that also says at once when something entered it. Without one the feed is polled each second."""
+
+    def watch_changes(self, wake: Callable[[], None]) -> ChangeWatch:
+        """Call *wake*, in a thread of the store's own, when there may be changes, until the watch is stopped.
+
+        Advisory: a call may come late, for nothing, or never. It raises nothing for a store that is away.
         """
 
 
