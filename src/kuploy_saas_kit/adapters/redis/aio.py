@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -28,6 +29,10 @@ class AsyncRedisStore(AwaitedCounting):
     def from_url(cls, url: str, *, prefix: str = "kuploy-saas-kit", clock: Clock | None = None) -> AsyncRedisStore:
         """A store over a Redis URL."""
         return cls(async_client_for(url), prefix=prefix, clock=clock)
+
+    async def publish_change(self, org_id: str | None) -> None:
+        """As `RedisStore.publish_change`, for what a request awaits."""
+        await self._run(lambda asking: asking.publish_change(org_id, epoch=secrets.token_hex(8)))
 
     async def close(self) -> None:
         """Let go of all connections; the next verb opens new ones."""

@@ -16,12 +16,13 @@ from kuploy_saas_kit.adapters._rules import (
     highest_before,
     meter_sums,
 )
-from kuploy_saas_kit.adapters.redis import scripts
+from kuploy_saas_kit.adapters.redis import feed, scripts
 from kuploy_saas_kit.adapters.redis.scripts import Script
 from kuploy_saas_kit.license.ports import ClaimRecord, Lease, LicenseRecord, LicenseSaved
 from kuploy_saas_kit.plans.ports import (
     INSTANCE,
     Announced,
+    Changes,
     Claim,
     CounterKey,
     GivenBack,
@@ -131,6 +132,23 @@ class Asking:
     def announce_once(self, name: str) -> Asked[Announced]:
         return Asked(("SADD", self._key("announced"), name), lambda added: Announced(bool(added)))
 
+    # The change feed
+
+    @property
+    def channel(self) -> bytes:
+        """Where it is said that something changed."""
+        return self._key("changed")
+
+    def changes(self, cursor: str | None, *, epoch: str) -> Asked[Changes]:
+        """*epoch* names the feed from now on, where it has no name: it is new, or was lost."""
+        seen = feed.seen_at(cursor)
+        args = [b"%d" % seen.position if seen is not None else b"", epoch.encode(), self._now()]
+        return _script(scripts.CHANGES, self._feed, args, partial(feed.news, seen))
+
+    def publish_change(self, org_id: str | None, *, epoch: str) -> Asked[None]:
+        args = [(org_id or "").encode(), epoch.encode(), b"%d" % feed.KEPT_CHANGES, self.channel]
+        return _script(scripts.PUBLISH, self._feed, args, _nothing)
+
     # The license
 
     def load_license(self) -> Asked[LicenseRecord | None]:
@@ -174,6 +192,10 @@ class Asking:
     @property
     def _held(self) -> list[bytes]:
         return [self._holdings, self._expiry]
+
+    @property
+    def _feed(self) -> list[bytes]:
+        return [self._key("feed"), self._key("feed_log")]
 
     def _now(self) -> bytes:
         return _micros(self._clock.now()) if self._clock is not None else b""

@@ -13,13 +13,15 @@ _OPTIONS: Final = {"protocol": 2, "decode_responses": True, "socket_timeout": 5,
 
 
 def client_for(url: str) -> Any:
-    """A client for threads."""
-    return package("redis").Redis.from_url(url, **_OPTIONS)
+    """A client for threads. It connects or does not; whether to try again is for the caller."""
+    retry = package("redis.retry").Retry(package("redis.backoff").NoBackoff(), 0)
+    return package("redis").Redis.from_url(url, retry=retry, **_OPTIONS)
 
 
 def async_client_for(url: str) -> Any:
-    """A client for event loops."""
-    return package("redis.asyncio").Redis.from_url(url, **_OPTIONS)
+    """A client for event loops, as `client_for` makes them for threads."""
+    retry = package("redis.asyncio.retry").Retry(package("redis.backoff").NoBackoff(), 0)
+    return package("redis.asyncio").Redis.from_url(url, retry=retry, **_OPTIONS)
 
 
 def send_once(client: Any, command: Sequence[str | bytes | int]) -> Any:

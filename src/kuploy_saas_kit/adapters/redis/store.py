@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, TypeVar
@@ -12,10 +13,12 @@ from kuploy_saas_kit._clock import Clock
 from kuploy_saas_kit.adapters.redis.aio import AsyncRedisStore
 from kuploy_saas_kit.adapters.redis.asking import Asked, Asking
 from kuploy_saas_kit.adapters.redis.client import client_for, errors, send_once, unanswered
+from kuploy_saas_kit.adapters.redis.listening import ChangeListener
 from kuploy_saas_kit.errors import ConfigurationError
 from kuploy_saas_kit.license.ports import ClaimRecord, Lease, LicenseRecord, LicenseSaved
 from kuploy_saas_kit.plans.ports import (
     Announced,
+    Changes,
     Claim,
     CounterKey,
     GivenBack,
@@ -115,6 +118,27 @@ class RedisStore:
 
     def announce_once(self, name: str) -> Announced:
         return self._ask(self._asking.announce_once(name))
+
+    def changes(self, cursor: str | None) -> Changes:
+        return self._ask(self._asking.changes(cursor, epoch=secrets.token_hex(8)))
+
+    def publish_change(self, org_id: str | None) -> None:
+        """Enter a change of *org_id*, or with None of everyone, in the change feed.
+
+        For whoever keeps standings or plans in tables of their own: call it after the commit, also where the write
+        turned out to be done already. A change that was not entered, because Redis was away, is seen within ten
+        minutes.
+        """
+        self._ask(self._asking.publish_change(org_id, epoch=secrets.token_hex(8)))
+
+    def watch_changes(self, wake: Callable[[], None]) -> ChangeListener:
+        """Call *wake*, in a thread of its own, whenever something entered the feed, until the returned one is stopped.
+
+        Whoever polls `changes` then sees it at once. While Redis is away nothing is heard, and nothing raised.
+        """
+        listener = ChangeListener(self._client, self._asking.channel, wake)
+        listener.start()
+        return listener
 
     def load_license(self) -> LicenseRecord | None:
         return self._ask(self._asking.load_license())
