@@ -17,6 +17,9 @@ DATABASES = ["sqlite"] if why_no_postgres() else ["sqlite", "postgresql"]
 """One test says that PostgreSQL is missing, where it is; hundreds would hide what else is skipped."""
 
 
+_DEFINES = ("CREATE ", "ALTER ", "DROP ")
+
+
 class Schemas:
     """One worker's schemas in the PostgreSQL of the run. They stay until it ends: dropping them takes longer."""
 
@@ -49,7 +52,7 @@ class Schemas:
             tables = [table for table in store._tables.metadata.sorted_tables if _has_rows(store, table)]
         template = url.rpartition("%3D")[2]
         rows = [f"INSERT INTO {table.name} TABLE {template}.{table.name}" for table in tables]
-        return "; ".join([*(statement for statement in said if statement.startswith("CREATE ")), *rows])
+        return "; ".join([*(statement for statement in said if statement.startswith(_DEFINES)), *rows])
 
 
 def _has_rows(store: SqlStore, table: Any) -> bool:
