@@ -173,7 +173,7 @@ def test_a_subscription_that_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
         watch.stop()
 
 
-def test_a_kit_over_a_feed_in_redis(server: RedisServer) -> None:
+def test_a_kit_over_a_feed_in_redis(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """What another process commits and announces is dropped from memory here; the kit watches while it is started."""
     host = Host(server.url)
     assert isinstance(host, ChangeSignal)
@@ -182,7 +182,7 @@ def test_a_kit_over_a_feed_in_redis(server: RedisServer) -> None:
         with kit:
             kit.gate.assign("acme", "pro", actor="admin", reason="comp")
             assert kit.gate.allows("acme", "aiAssistant")
-            kit.gate.forget = lambda _: seen.set()  # type: ignore[method-assign]
+            monkeypatch.setattr(kit.gate, "forget", lambda _: seen.set())
             with closing(RedisStore.from_url(server.url)) as other:
                 other.publish_change("acme")
             assert seen.wait(PATIENCE)
