@@ -16,7 +16,6 @@ class MemoryTests:
     def store(self, clock: ManualClock) -> MemoryStore:
         return MemoryStore(clock)
 
-
     @pytest.fixture
     def crew(self, store: object) -> Crew:
         return ThreadCrew(store)  # what is in memory is in one process

@@ -1,6 +1,6 @@
 """The SQL stores against the suite of every port, on SQLite and on PostgreSQL, called and awaited."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
@@ -8,8 +8,17 @@ import pytest
 from kuploy_saas_kit.adapters import AsyncSqlStore, SqlStore
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.clock import ManualClock
+from kuploy_saas_kit.testing.conformance.crashes import Stepping
 from kuploy_saas_kit.testing.conformance.crew import Opener
+from kuploy_saas_kit.testing.conformance.statements import before_each_statement
 from kuploy_saas_kit.testing.conformance.threads import FromThreads
+
+
+def stepped(url: str, step: Callable[[], object]) -> SqlStore:
+    """A store that tells before each statement."""
+    store = SqlStore.from_url(url)
+    before_each_statement(store._engine, step)
+    return store
 
 
 class SqlTests:
@@ -22,6 +31,10 @@ class SqlTests:
     @pytest.fixture
     def reopen(self, url: str) -> Opener:
         return partial(SqlStore.from_url, url)
+
+    @pytest.fixture
+    def stepping(self, url: str) -> Stepping:
+        return partial(stepped, url)
 
 
 class TestPlans(SqlTests, conformance.PlanStoreTests): ...
@@ -67,6 +80,8 @@ class TestCustomers(SqlTests, conformance.CustomerStoreTests): ...
 
 
 class AsyncSqlTests:
+    kills = 1  # the verbs are those that the sync store was killed in
+
     @pytest.fixture
     def store(self, clock: ManualClock, url: str) -> Iterator[FromThreads]:
         with FromThreads(lambda: AsyncSqlStore.from_url(url, clock=clock)) as store:

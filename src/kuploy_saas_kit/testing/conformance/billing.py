@@ -25,6 +25,7 @@ from kuploy_saas_kit.stripe_provision.ports import (
     SubscriptionStore,
 )
 from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, RACES, Crew, StoreTests
+from kuploy_saas_kit.testing.conformance.crashes import CrashTests, Deed
 
 TEST_MODE, LIVE = StripeSpace("acct_1", livemode=False), StripeSpace("acct_1", livemode=True)
 ELSEWHERE = StripeSpace("acct_2", livemode=False)
@@ -40,8 +41,20 @@ def made(slug: str = "pro", price_id: str = "price_1") -> MadePrice:
     return MadePrice(price_id=price_id, slug=slug, product_id=f"prod_{slug}", lookup_key=f"{slug}:f1")
 
 
-class ProvisioningStoreTests(StoreTests):
+def _sell(store: ProvisioningStore, number: int) -> None:
+    slug, price_id = f"plan{number}", f"price_{number}"
+    store.put_mapping(TEST_MODE, mapping(slug, price_id), made(slug, price_id))
+
+
+def _sold(store: ProvisioningStore, number: int) -> tuple[bool, bool]:
+    slug = f"plan{number}"
+    return slug in store.load_mappings(TEST_MODE), store.plan_of_price(TEST_MODE, f"price_{number}") == slug
+
+
+class ProvisioningStoreTests(CrashTests):
     """What a `ProvisioningStore` must do."""
+
+    deeds = (Deed(_sell, _sold),)
 
     def test_nothing_was_provisioned(self, store: ProvisioningStore) -> None:
         """An empty store knows no mapping, no price and no fingerprint."""
@@ -168,8 +181,25 @@ class BillingStore(SubscriptionStore, StandingStore, ChangeFeed, Protocol):
     """A store of subscriptions whose writes change standings."""
 
 
-class SubscriptionStoreTests(StoreTests):
+def _subscribe(store: SubscriptionStore, number: int) -> None:
+    row = replace(ROW, subscription_id=f"sub_crash{number}", org_id=f"org{number}")
+    store.put_subscription(row, expected_version=0, event_id=f"evt_crash{number}")
+
+
+def _subscribed(store: BillingStore, number: int) -> tuple[int, bool, bool, bool]:
+    standing = store.standing(f"org{number}")
+    return (
+        store.load_subscription(f"sub_crash{number}").version,
+        store.has_event(f"evt_crash{number}"),
+        standing.subscription is not None,
+        standing.version > 0,
+    )
+
+
+class SubscriptionStoreTests(CrashTests):
     """What a `SubscriptionStore` must do; the store is a `StandingStore` and a `ChangeFeed` too."""
+
+    deeds = (Deed(_subscribe, _subscribed),)
 
     def test_an_empty_store(self, store: BillingStore) -> None:
         """Without a row the version is 0."""
@@ -375,8 +405,22 @@ def _fail(change: SubscriptionChange, _: Any) -> None:
     raise ZeroDivisionError(change.after.subscription_id)
 
 
-class CustomerStoreTests(StoreTests):
+def _keep_own(store: CustomerStore, number: int) -> None:
+    store.keep_customer(TEST_MODE, f"org{number}", f"cus_crash{number}")
+
+
+def _kept_own(store: CustomerStore, number: int) -> tuple[bool, bool]:
+    org_id, customer_id = f"org{number}", f"cus_crash{number}"
+    return (
+        store.customer_of(TEST_MODE, org_id) == customer_id,
+        store.org_of_customer(TEST_MODE, customer_id) == org_id,
+    )
+
+
+class CustomerStoreTests(CrashTests):
     """What a `CustomerStore` must do."""
+
+    deeds = (Deed(_keep_own, _kept_own),)
 
     def test_one_customer_for_each_space(self, store: CustomerStore) -> None:
         """The first customer id becomes the org's in that space; another space has its own."""

@@ -103,12 +103,22 @@ class Worker:
             raise WorkerFailedError(f"a process said nothing for {PATIENCE:.0f} s: does the store wait for itself?")
         try:
             answer, trouble = self.pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             self.process.join()
             raise WorkerFailedError(f"a process died, exit code {self.process.exitcode}") from None
         if trouble is not None:
             raise WorkerFailedError(f"in another process:\n{trouble}")
         return answer
+
+    def left(self) -> Iterator[Any]:
+        """What the process, which is dead, had told before."""
+        while True:
+            try:
+                yield self.answer()
+            except WorkerFailedError:
+                if self.process.exitcode is None or self.process.exitcode > 0:
+                    raise
+                return
 
     def end(self) -> None:
         """Stop the process, which closes its store if it is idle."""

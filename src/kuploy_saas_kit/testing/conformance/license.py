@@ -10,14 +10,31 @@ from typing import Final
 from kuploy_saas_kit.license.ports import ClaimRecord, IdentityStore, LeaseStore, LicenseRecord, LicenseStore
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, RACES, Crew, StoreTests
+from kuploy_saas_kit.testing.conformance.crashes import CrashTests, Deed
 
 RECORD: Final = LicenseRecord(
     body=b"eyJhbGciOiJFZDI1NTE5In0.\x00\xff", trust="pinned", epoch=2, revision=40, received_at=NOW, mark=NOW
 )
 
 
-class LicenseStoreTests(StoreTests):
+def _record(number: int) -> LicenseRecord:
+    return replace(RECORD, revision=number, body=f"license {number} ".encode() * 400)
+
+
+def _save_whole(store: LicenseStore, number: int) -> None:
+    store.save_license(_record(number))
+
+
+def _is_whole(store: LicenseStore, number: int) -> tuple[bool, bool]:
+    """Whether the license of this number, or a newer one, is there; and whether the one that is there is whole."""
+    stored = store.load_license()
+    return stored is not None and stored.revision >= number, stored is None or stored == _record(stored.revision)
+
+
+class LicenseStoreTests(CrashTests):
     """What a `LicenseStore` must do."""
+
+    deeds = (Deed(_save_whole, _is_whole),)
 
     def test_an_empty_store(self, store: LicenseStore) -> None:
         """Before the first answer of the hub there is no license, and no mark to move."""

@@ -7,12 +7,24 @@ from functools import partial
 
 from kuploy_saas_kit.plans.ports import INSTANCE, AnnouncementStore, MeterEntry, MeterStore
 from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, RACES, Crew, StoreTests
+from kuploy_saas_kit.testing.conformance.crashes import CrashTests, Deed
 
 ORG, OTHER = "acme", "umbrella"
 
 
-class MeterStoreTests(StoreTests):
+def _add(store: MeterStore, number: int) -> None:
+    both = [MeterEntry(scope, f"build{number}", NOW, 60) for scope in (ORG, INSTANCE)]
+    store.add_meter(f"event-{number}", both)
+
+
+def _added(store: MeterStore, number: int) -> tuple[int, int]:
+    return store.meter_total(ORG, f"build{number}", NOW), store.meter_total(INSTANCE, f"build{number}", NOW)
+
+
+class MeterStoreTests(CrashTests):
     """What a `MeterStore` must do."""
+
+    deeds = (Deed(_add, _added),)
 
     def test_totals(self, store: MeterStore) -> None:
         """Entries add up within their scope, limit and period."""

@@ -16,6 +16,7 @@ from kuploy_saas_kit.model.plan import INTERNAL, Plan, PlanCatalog
 from kuploy_saas_kit.model.subscription import Assignment, OrgStanding
 from kuploy_saas_kit.plans.ports import ChangeFeed, Everyone, PlanSaved, PlanStore, StandingStore
 from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, RACES, Crew, StoreTests
+from kuploy_saas_kit.testing.conformance.crashes import CrashTests, Deed
 
 FREE = Plan("free", "Free", limits={"maxProjects": 1}, is_default=True)
 PRO = Plan(
@@ -30,8 +31,37 @@ BUSINESS = Plan("business", "Business", Price(290_000, "gnf"), {"customDomains"}
 CATALOG = PlanCatalog([FREE, PRO, BUSINESS])
 
 
-class PlanStoreTests(StoreTests):
+def _catalog(number: int) -> PlanCatalog:
+    return PlanCatalog([FREE, *(Plan(f"pro{n}", f"Pro {number}", limits={"maxProjects": number}) for n in range(3))])
+
+
+def _apply(store: PlanStore, number: int) -> None:
+    store.replace_plans(_catalog(number), revision=number)
+
+
+def _applied(store: PlanStore, number: int) -> tuple[bool, bool]:
+    """Whether the catalog of this number, or a newer one, is there; and whether the one that is there is whole."""
+    stored = store.load_plans()
+    held = {} if stored.catalog is None else {plan.slug: plan for plan in stored.catalog}
+    whole = () if stored.revision is None else _catalog(stored.revision)
+    return stored.revision is not None and stored.revision >= number, all(held.get(plan.slug) == plan for plan in whole)
+
+
+def _save_own(store: PlanStore, number: int) -> None:
+    store.put_plan(Plan(f"own{number}", "Own"), expected_version=0)
+
+
+def _saved_own(store: PlanStore, number: int) -> tuple[bool, bool]:
+    stored = store.load_plans()
+    return stored.catalog is not None and stored.catalog.get(
+        f"own{number}"
+    ) is not None, f"own{number}" in stored.versions
+
+
+class PlanStoreTests(CrashTests):
     """What a `PlanStore` must do."""
+
+    deeds = (Deed(_apply, _applied), Deed(_save_own, _saved_own))
 
     def test_an_empty_store(self, store: PlanStore) -> None:
         """Before the first plan there is no catalog and no revision."""
@@ -168,8 +198,28 @@ def assignment(org_id: str = "acme", plan: str = "internal", reason: str = "ours
     )
 
 
-class StandingStoreTests(StoreTests):
+def _give(store: StandingStore, number: int) -> None:
+    store.put_assignment(assignment(f"org{number}"))
+
+
+def _given(store: StandingStore, number: int) -> tuple[bool, bool]:
+    standing = store.standing(f"org{number}")
+    return standing.assignment is not None, standing.version > 0
+
+
+def _end(store: StandingStore, number: int) -> None:
+    store.end_assignment(f"org{number}", actor="root@isp", reason="over", at=NOW)
+
+
+def _ended(store: StandingStore, number: int) -> tuple[bool, bool]:
+    standing = store.standing(f"org{number}")
+    return standing.assignment is None, standing.version > 1
+
+
+class StandingStoreTests(CrashTests):
     """What a `StandingStore` must do."""
+
+    deeds = (Deed(_give, _given), Deed(_end, _ended, _give))
 
     def test_an_unknown_org(self, store: StandingStore) -> None:
         """An org that nobody has written about has an empty standing."""

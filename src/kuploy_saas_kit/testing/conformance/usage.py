@@ -20,7 +20,8 @@ from kuploy_saas_kit.plans.ports import (
     UsageStore,
 )
 from kuploy_saas_kit.testing.clock import ManualClock
-from kuploy_saas_kit.testing.conformance.base import MINUTE, RACES, WORKERS, Crew, StoreTests, race
+from kuploy_saas_kit.testing.conformance.base import MINUTE, RACES, WORKERS, Crew, race
+from kuploy_saas_kit.testing.conformance.crashes import CrashTests, Deed
 
 ORG, OTHER, LIMIT = "acme", "umbrella", "maxProjects"
 TURNS: Final = 20
@@ -45,8 +46,48 @@ def used(store: UsageStore) -> tuple[int, int]:
     return store.usage_of(ORG)[LIMIT], store.usage_of(INSTANCE)[LIMIT]
 
 
-class UsageStoreTests(StoreTests):
+def _limit(number: int) -> str:
+    return f"limit{number}"
+
+
+def _pair(number: int, amount: int = 1) -> list[Claim]:
+    return [Claim(ORG, _limit(number), amount, UNLIMITED), Claim(INSTANCE, _limit(number), amount, UNLIMITED)]
+
+
+def _seed_pair(store: UsageStore, number: int) -> None:
+    for scope in (ORG, INSTANCE):
+        store.seed_usage((scope, _limit(number)), 3)
+
+
+def _view_pair(store: UsageStore, number: int) -> tuple[int | None, int | None]:
+    return store.usage_of(ORG).get(_limit(number)), store.usage_of(INSTANCE).get(_limit(number))
+
+
+def _take_pair(store: UsageStore, number: int) -> None:
+    store.take(_pair(number))
+
+
+def _hold_pair(store: UsageStore, number: int) -> None:
+    store.take(_pair(number, 2), key=_limit(number))
+
+
+def _give_pair_back(store: UsageStore, number: int) -> None:
+    store.give_back(dict.fromkeys([(ORG, _limit(number)), (INSTANCE, _limit(number))], 2))
+
+
+def _measure_pair(store: UsageStore, number: int) -> None:
+    store.put_usage(ORG, _limit(number), 9)
+
+
+class UsageStoreTests(CrashTests):
     """What a `UsageStore` must do."""
+
+    deeds = (
+        Deed(_take_pair, _view_pair, _seed_pair, repeatable=False),
+        Deed(_hold_pair, _view_pair, _seed_pair),
+        Deed(_give_pair_back, _view_pair, _seed_pair, repeatable=False),
+        Deed(_measure_pair, _view_pair, _seed_pair),
+    )
 
     def test_a_take_moves_every_counter(self, store: UsageStore) -> None:
         """All claims are taken in one step, and the answer has the values after it."""
@@ -279,8 +320,19 @@ class UsageAndHoldingStore(UsageStore, HoldingStore, Protocol):
     """A store that counts and holds."""
 
 
-class HoldingStoreTests(StoreTests):
+def _seed_and_hold(store: UsageStore, number: int) -> None:
+    _seed_pair(store, number)
+    _hold_pair(store, number)
+
+
+def _release_pair(store: HoldingStore, number: int) -> None:
+    store.release_holding(ORG, _limit(number))
+
+
+class HoldingStoreTests(CrashTests):
     """What a `HoldingStore` must do; the store is a `UsageStore` too."""
+
+    deeds = (Deed(_release_pair, _view_pair, _seed_and_hold),)
 
     def test_settling_keeps_the_amounts(self, store: UsageAndHoldingStore, clock: ManualClock) -> None:
         """A settled holding never expires, stays known by its key, and settling it again is the same."""

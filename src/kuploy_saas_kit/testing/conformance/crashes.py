@@ -1,0 +1,239 @@
+"""Crashes in the middle of a verb: killed processes and failing statements leave everything as before or as after.
+
+`CrashTests` kills processes at any instant where `reopen` is given, and where `stepping` is given too stops each verb
+before each of its statements, once with an exception and once with the process.
+"""
+# ruff: noqa: S101 - asserting that nothing is half done is what these methods are for
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from multiprocessing.connection import Connection
+from random import Random
+from threading import Event
+from typing import Any, ClassVar, Final, TypeVar
+
+import pytest
+
+from kuploy_saas_kit.testing.conformance.base import StoreTests
+from kuploy_saas_kit.testing.conformance.crew import Opener, Worker, WorkerFailedError, opened, telling
+
+T = TypeVar("T")
+
+Stepping = Callable[[Callable[[], object]], Any]
+"""Opens a storage once more; the store calls the argument before each statement that it sends, a commit included.
+
+It is called in other processes too, so it can be pickled: a function of a module, or a `partial` of one.
+"""
+
+_DIED: Final = 86
+_MOST_STEPS: Final = 500
+_INSTANT: Final = 0.004  # seconds within which a process is killed after what it told last
+_LOOKS: Final = 100
+_PAUSE: Final = 0.05
+
+
+def _nothing(_store: Any, _number: int) -> None:
+    """Nothing has to be there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """A verb on things of its own *number*, and what is seen of it; each is a function of the store and that number.
+
+    What *view* returns depends on no number: the same before the verb whatever the number, and the same after it.
+    *repeatable*: to do it again is to have done it once.
+    """
+
+    do: Callable[[Any, int], object]
+    view: Callable[[Any, int], object]
+    prepare: Callable[[Any, int], object] = _nothing
+    repeatable: bool = True
+
+
+class Interrupted(Exception):  # noqa: N818 - no error of the store: the test stops it here
+    """Raised before the statement that was to fail."""
+
+
+class Steps:
+    """Counts what a store sends, and stops it before the one that was asked for."""
+
+    def __init__(self, stop: Callable[[], object]) -> None:
+        self._stop = stop
+        self._left: int | None = None
+        self.counted = 0
+
+    def __call__(self) -> None:
+        if self._left is None:
+            return
+        self.counted += 1
+        self._left -= 1
+        if self._left == 0:
+            self._left = None
+            self._stop()
+
+    def arm(self, at: int) -> None:
+        """Stop before step *at* from now; 1 is the next one."""
+        self._left = at
+
+    def disarm(self) -> bool:
+        """Stop no more; whether it was stopped."""
+        was_stopped, self._left = self._left is None, None
+        return was_stopped
+
+
+class CrashTests(StoreTests):
+    """What holds for the *deeds* of a port wherever they are stopped.
+
+    So many *kills* of processes at any instant, times the option `--kuploy-rounds`. Processes die before the last two
+    steps of each verb, which are a write and the commit as a rule, and before every one with that option above 1.
+    """
+
+    deeds: ClassVar[Sequence[Deed]] = ()
+    kills: ClassVar[int] = 3
+
+    @pytest.fixture
+    def stepping(self) -> Stepping:
+        """Opens the storage of `store` once more, in a store that tells before each statement; see `Stepping`."""
+        pytest.skip("no steps: override the fixture `stepping` where each statement of the store can be stopped")
+
+    def test_killed_at_any_instant(self, store: Any, reopen: Opener, rounds: int) -> None:
+        """A killed process leaves what it was doing as before or as after, and what it had done is there."""
+        outcomes = [_rehearsed(store, deed, number) for number, deed in enumerate(self.deeds)]
+        dice, number = Random(86), len(self.deeds)  # noqa: S311 - when to kill is no secret
+        for _ in range(self.kills * rounds):
+            told = _killed(Worker(_live, reopen, self.deeds, number), dice, len(self.deeds))
+            with opened(reopen) as again:
+                for done in told[-2:-1]:
+                    assert _of(self.deeds, done).view(again, done) == _of(outcomes, done)[1]
+                number = told[-1]
+                _check(again, _of(self.deeds, number), number, _of(outcomes, number))
+            number += 1
+
+    def test_failing_at_each_step(self, store: Any, stepping: Stepping) -> None:
+        """Whichever statement of a verb fails, all is as before or as after, and the store can be used again."""
+        steps, numbers = Steps(_fail), count()
+        with opened(partial(stepping, steps)) as fragile:
+            for deed in self.deeds:
+                outcomes = _rehearsed(store, deed, next(numbers))
+                for number, at in zip(numbers, _each_step(), strict=False):
+                    deed.prepare(store, number)
+                    steps.arm(at)
+                    has_failed = _fails(partial(deed.do, fragile, number))
+                    if not steps.disarm():
+                        break
+                    _check(fragile, deed, number, outcomes if has_failed else outcomes[1:])
+        assert steps.counted, "the store that `stepping` opened never told of a statement"
+
+    def test_dying_at_a_step(self, store: Any, stepping: Stepping, rounds: int) -> None:
+        """Before whichever statement of a verb the process dies, all is as before or as after."""
+        numbers = count()
+        for deed in self.deeds:
+            outcomes = _rehearsed(store, deed, next(numbers))
+            last = _steps_of(deed, store, stepping, next(numbers))
+            for at in range(1 if rounds > 1 else max(1, last - 1), last + 1):
+                number = next(numbers)
+                deed.prepare(store, number)
+                _die_of(Worker(_die, stepping, deed, number, at))
+                _check(store, deed, number, outcomes)
+
+
+def _rehearsed(store: Any, deed: Deed, number: int) -> tuple[object, object]:
+    """What is seen before and after the deed where nothing goes wrong."""
+    deed.prepare(store, number)
+    before = deed.view(store, number)
+    deed.do(store, number)
+    after = deed.view(store, number)
+    assert before != after, "a deed of which nothing is seen"
+    return before, after
+
+
+def _check(store: Any, deed: Deed, number: int, allowed: Sequence[object]) -> None:
+    """One of the *allowed* is seen, if need be once the server has noticed; and the deed can be done again."""
+    seen = deed.view(store, number)
+    for _ in range(_LOOKS):
+        if seen in allowed:
+            break
+        Event().wait(_PAUSE)
+        seen = deed.view(store, number)
+    assert seen in allowed
+    if deed.repeatable:
+        deed.do(store, number)
+        assert deed.view(store, number) == allowed[-1]
+
+
+def _each_step() -> Iterator[int]:
+    yield from range(1, _MOST_STEPS)
+    raise AssertionError(f"a verb of more than {_MOST_STEPS} statements")
+
+
+def _fail() -> None:
+    raise Interrupted("this statement fails")
+
+
+def _fails(action: Callable[[], object]) -> bool:
+    try:
+        action()
+    except Exception:  # noqa: BLE001 - stores may wrap what they cannot send in what they like
+        return True
+    return False
+
+
+def _live(pipe: Connection, reopen: Opener, deeds: Sequence[Deed], first: int) -> None:
+    """Do one deed after another, and tell of each that it begins."""
+    with telling(pipe), opened(reopen) as store:
+        for number in count(first):
+            deed = _of(deeds, number)
+            deed.prepare(store, number)
+            pipe.send((number, None))
+            deed.do(store, number)
+
+
+def _of(things: Sequence[T], number: int) -> T:
+    """The deed, or its outcomes, that is done with this number: one after the other, again and again."""
+    return things[number % len(things)]
+
+
+def _killed(worker: Worker, dice: Random, deeds: int) -> list[int]:
+    """What the process told before it was killed; the last may be half done, the others are done."""
+    told = [worker.answer() for _ in range(dice.randint(1, 3 * deeds))]
+    Event().wait(_INSTANT * dice.random())
+    worker.process.kill()
+    told.extend(worker.left())
+    worker.end()
+    return told
+
+
+def _die(pipe: Connection, stepping: Stepping, deed: Deed, number: int, at: int) -> None:
+    """Do the deed and end in the middle of it, as the kernel ends a process: nothing is cleaned up."""
+    with telling(pipe):
+        steps = Steps(partial(os._exit, _DIED))
+        with opened(partial(stepping, steps)) as store:
+            steps.arm(at)
+            deed.do(store, number)
+            steps.disarm()
+        pipe.send((None, None))
+
+
+def _die_of(worker: Worker) -> None:
+    try:
+        worker.answer()
+    except WorkerFailedError:
+        if worker.process.exitcode != _DIED:
+            raise
+    finally:
+        worker.end()
+
+
+def _steps_of(deed: Deed, store: Any, stepping: Stepping, number: int) -> int:
+    """How many statements the deed sends."""
+    deed.prepare(store, number)
+    steps = Steps(_fail)
+    with opened(partial(stepping, steps)) as counting:
+        steps.arm(_MOST_STEPS)
+        deed.do(counting, number)
+    return steps.counted
