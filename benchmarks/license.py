@@ -25,16 +25,18 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from threading import Thread
 from time import perf_counter_ns, thread_time_ns
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from _rounds import Candidate, measure, no_collection
 from _targets import Target, table
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 
 from kuploy_saas_kit._clock import SystemClock, to_timestamp
 from kuploy_saas_kit.adapters import FileLicenseStore, MemoryStore
 from kuploy_saas_kit.hub.signing import SigningKey
-from kuploy_saas_kit.license import LicenseClient, LicenseConfig, TrustedKey
+from kuploy_saas_kit.license import LicenseClient, LicenseConfig, TrustedKey, shapes
 from kuploy_saas_kit.license.exchange import Asked, ExchangeRules
 from kuploy_saas_kit.license.ports import HubResponse, UsageReport
 from kuploy_saas_kit.license.reading import Binding, LicenseReader, hash_of_key
@@ -42,7 +44,6 @@ from kuploy_saas_kit.license.schedule import Schedule
 from kuploy_saas_kit.license.signature import TokenVerifier
 from kuploy_saas_kit.license.snapshot import LicenseSnapshot
 from kuploy_saas_kit.license.state import LicenseState, Moment, Rules
-from kuploy_saas_kit.license.wire import _WireCatalog, _WirePayload
 from kuploy_saas_kit.model.product import KUPLOY_CLOUD
 from kuploy_saas_kit.model.status import Operation
 from kuploy_saas_kit.testing.hub import HubSimulator
@@ -64,10 +65,59 @@ class Frozen:
     at: datetime
 
 
-class BarePayload(_WirePayload):
-    """The payload with its catalog in one pydantic model: the kit's own bounds, and nothing after them."""
+class BareModel(BaseModel):
+    """Pydantic as the payload's bytes deserve it."""
 
-    catalog: _WireCatalog
+    model_config = ConfigDict(strict=True, frozen=True, hide_input_in_errors=True, alias_generator=to_camel)
+
+
+class BarePlan(BareModel):
+    """A plan within the kit's own bounds."""
+
+    slug: shapes.Name
+    name: shapes.Name
+    price_cents: shapes.Count | None = None
+    currency: shapes.Currency | None = None
+    billing_cycle: shapes.Cycle = "monthly"
+    limits: shapes.Limits = {}
+    features: shapes.Features = {}
+    is_default: bool = False
+    is_active: bool = True
+    description: shapes.Description = ""
+
+
+class BareCatalog(BareModel):
+    """The catalog within the kit's own bounds."""
+
+    revision: shapes.Count
+    plans: Annotated[list[BarePlan], Field(max_length=500)]
+
+
+class BarePayload(BareModel):
+    """The payload in one pydantic model: the kit's own bounds, and nothing after them."""
+
+    iss: shapes.Name
+    product_type: shapes.Name
+    license_id: shapes.Name
+    tenant_id: shapes.Name
+    instance_id: shapes.Name
+    key_hash: shapes.Name
+    epoch: shapes.Count | None = None
+    revision: shapes.Count | None = None
+    issued_at: shapes.Instant
+    fresh_until: shapes.Instant
+    grace_until: shapes.Instant
+    paid_until: shapes.Instant | None = None
+    status: Literal["active", "suspended", "revoked"]
+    status_reason: shapes.Text = ""
+    plan: shapes.Name
+    features: shapes.Features
+    limits: shapes.Limits
+    periods: shapes.Periods = {}
+    usage_elsewhere: shapes.Counts = {}
+    allowances: shapes.Limits = {}
+    catalog: BareCatalog
+    nonce: shapes.Name | None = None
 
 
 def wire_plan(number: int, serial: int) -> dict[str, Any]:
@@ -78,7 +128,7 @@ def wire_plan(number: int, serial: int) -> dict[str, Any]:
         "priceCents": 100 * number + serial % 100,
         "currency": "cad",
         "billingCycle": "monthly",
-        "limits": dict.fromkeys(KUPLOY_CLOUD.limits, (number + 1) * 10),
+        "limits": dict.fromkeys(KUPLOY_CLOUD.limits, (number + 1) * 10_000 + serial),
         "features": dict.fromkeys(KUPLOY_CLOUD.features, True),
         "isDefault": number == 0,
         "isActive": True,
@@ -103,9 +153,12 @@ def wire_payload(serial: int, catalog: int, nonce: str, now: datetime) -> dict[s
         "freshUntil": issued + 180,
         "graceUntil": issued + 7 * 86_400,
         "status": "active",
+        "statusReason": "",
         "plan": "growth",
         "features": dict.fromkeys(KUPLOY_CLOUD.features, True),
         "limits": dict.fromkeys(KUPLOY_CLOUD.limits, 1000 + serial),
+        "periods": {"buildMinutesPerMonth": [issued, issued + 30 * 86_400]},
+        "usageElsewhere": {"maxProjects": serial},
         "catalog": {"revision": catalog, "plans": [wire_plan(number, catalog) for number in range(PLANS)]},
         "nonce": nonce,
     }

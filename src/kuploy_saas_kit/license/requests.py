@@ -19,8 +19,9 @@ from pydantic import SecretStr
 from kuploy_saas_kit.errors import PayloadRejectedError
 from kuploy_saas_kit.license.ports import HubRequest, HubResponse, MeterReport, UsageReport
 from kuploy_saas_kit.license.schedule import parse_retry_after
+from kuploy_saas_kit.license.shapes import SCHEMA_VERSION
 from kuploy_saas_kit.license.strict_json import parse_strict
-from kuploy_saas_kit.license.wire import SCHEMA_VERSION, PayloadStatus
+from kuploy_saas_kit.license.wire import PayloadStatus
 
 NONCE_BYTES: Final = 16
 _MAX_CODE: Final = 64

@@ -1,4 +1,4 @@
-"""The hub's payload: strict pydantic models where the bytes enter, frozen values behind them.
+"""The hub's payload as frozen values, made of what `shapes.py` let in.
 
 Source: hub protocol v1, section 1. Times on the wire are whole seconds since the epoch, in UTC.
 """
@@ -9,83 +9,30 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import chain
 from types import MappingProxyType
-from typing import Annotated, Final, Literal
+from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import ValidationError
 
 from kuploy_saas_kit.errors import InvalidValueError, NeverGateKeyError, PayloadRejectedError
+from kuploy_saas_kit.license.shapes import (
+    CATALOG,
+    SCHEMA_VERSION,
+    TERMS,
+    CatalogShape,
+    PlanShape,
+    TermsShape,
+    payload_at_once,
+)
+from kuploy_saas_kit.license.strict_json import parse_strict
 from kuploy_saas_kit.model.grant import LicenseGrant
-from kuploy_saas_kit.model.limits import MAX_LIMIT, UNLIMITED, Limits, LimitValue
-from kuploy_saas_kit.model.money import Price
+from kuploy_saas_kit.model.limits import UNLIMITED, Limits, LimitValue
+from kuploy_saas_kit.model.money import BillingCycle, Price
 from kuploy_saas_kit.model.plan import Plan, PlanCatalog
 from kuploy_saas_kit.model.product import ProductSchema, UnknownKey
 
-SCHEMA_VERSION: Final = 1
-_END_OF_TIME: Final = 221_845_391_999  # the last second of the year 8999: room to add to it
-_PRINTABLE: Final = r"^[^\x00-\x1f\x7f-\x9f\x{2028}\x{2029}]*$"
 _BOUNDS: Final = frozenset({"string_too_long", "string_too_short", "string_pattern_mismatch", "too_long", "too_short"})
-
-_Name = Annotated[str, Field(min_length=1, max_length=256, pattern=_PRINTABLE)]
-_Text = Annotated[str, Field(max_length=1024, pattern=_PRINTABLE)]
-_Key = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
-_Count = Annotated[int, Field(ge=0, le=MAX_LIMIT)]
-_Limit = Annotated[int, Field(ge=-1, le=MAX_LIMIT)]
-_Instant = Annotated[int, Field(ge=0, le=_END_OF_TIME)]
-_Features = Annotated[dict[_Key, bool], Field(max_length=256)]
-_Limits = Annotated[dict[_Key, _Limit], Field(max_length=256)]
-_Counts = Annotated[dict[_Key, _Count], Field(max_length=256)]
-_Period = Annotated[list[_Instant], Field(min_length=2, max_length=2)]
-
-
-class _Wire(BaseModel):
-    model_config = ConfigDict(
-        strict=True, extra="ignore", frozen=True, hide_input_in_errors=True, alias_generator=to_camel
-    )
-
-
-class _WirePlan(_Wire):
-    slug: _Name
-    name: _Name
-    price_cents: _Count | None = None
-    currency: Annotated[str, Field(max_length=3)] | None = None
-    billing_cycle: Literal["monthly", "annual"] = "monthly"
-    limits: _Limits = {}
-    features: _Features = {}
-    is_default: bool = False
-    is_active: bool = True
-    description: Annotated[str, Field(max_length=4096)] = ""
-
-
-class _WireCatalog(_Wire):
-    revision: _Count
-    plans: Annotated[list[_WirePlan], Field(max_length=500)]
-
-
-class _WirePayload(_Wire):
-    iss: _Name
-    product_type: _Name
-    license_id: _Name
-    tenant_id: _Name
-    instance_id: _Name
-    key_hash: _Name
-    epoch: _Count | None = None
-    revision: _Count | None = None
-    issued_at: _Instant
-    fresh_until: _Instant
-    grace_until: _Instant
-    paid_until: _Instant | None = None
-    status: Literal["active", "suspended", "revoked"]
-    status_reason: _Text = ""
-    plan: _Name
-    features: _Features
-    limits: _Limits
-    periods: Annotated[dict[_Key, _Period], Field(max_length=256)] = {}
-    usage_elsewhere: _Counts = {}
-    allowances: _Limits = {}
-    catalog: object = None
-    nonce: _Name | None = None
 
 
 class PayloadStatus(StrEnum):
@@ -147,8 +94,15 @@ class PayloadReader:
 
     def __init__(self, schema: ProductSchema) -> None:
         self._schema = schema
-        self._last_catalog: tuple[object, CatalogPart] = (None, CatalogPart())
+        self._last_catalog: tuple[CatalogShape | None, CatalogPart] = (None, CatalogPart())
         self._last_grant: tuple[object, LicenseGrant] = (None, LicenseGrant(""))
+
+    def read_bytes(self, data: bytes) -> LicensePayload:
+        """*data* (JSON) as a payload; `PayloadRejectedError` with a `payload.` code otherwise."""
+        whole = payload_at_once(data)
+        if whole is None:
+            return self.read(parse_strict(data))
+        return self._payload(whole, self._read_catalog(whole.get("catalog")))
 
     def read(self, document: object) -> LicensePayload:
         """*document* (parsed JSON) as a payload; `PayloadRejectedError` with a `payload.` code otherwise."""
@@ -156,27 +110,55 @@ class PayloadReader:
             raise PayloadRejectedError("the payload is not an object", code="payload.schema")
         _check_version(document.get("schema"))
         try:
-            wire = _WirePayload.model_validate(document)
+            terms = TERMS.validate_python(document)
         except ValidationError as error:
             raise PayloadRejectedError(f"the payload is refused: {_what(error)}", code=_code(error)) from None
-        _check_required_limits(wire, self._schema)
-        return _payload(wire, self._schema, self._read_grant(wire), self._read_catalog(wire.catalog))
+        shape = _catalog_shape(document.get("catalog"))
+        return self._payload(terms, shape if isinstance(shape, CatalogPart) else self._read_catalog(shape))
 
-    def _read_catalog(self, document: object) -> CatalogPart:
+    def _read_catalog(self, shape: CatalogShape | None) -> CatalogPart:
         seen, part = self._last_catalog
-        if document != seen or part.error is not None:
-            part = read_catalog(document, self._schema)
-            self._last_catalog = document, part
+        if shape != seen:
+            part = _catalog(shape, self._schema)
+            self._last_catalog = shape, part
         return part
 
-    def _read_grant(self, wire: _WirePayload) -> LicenseGrant:
-        written = (wire.plan, wire.features, wire.limits)
+    def _read_grant(self, terms: TermsShape) -> LicenseGrant:
+        written = (terms["plan"], terms["features"], terms["limits"])
         seen, grant = self._last_grant
         if written != seen:
-            features, limits = _features(wire.features, self._schema), _limits(wire.limits, self._schema)
-            grant = LicenseGrant(wire.plan, features, limits)
+            limits = Limits.of_checked(_limits(terms["limits"], self._schema), default=UNLIMITED)
+            grant = LicenseGrant(terms["plan"], _features(terms["features"], self._schema), limits)
             self._last_grant = written, grant
         return grant
+
+    def _payload(self, terms: TermsShape, catalog: CatalogPart) -> LicensePayload:
+        schema, paid_until = self._schema, terms.get("paid_until")
+        _check_required_limits(terms, schema)
+        return LicensePayload(
+            issuer=terms["iss"],
+            product_type=terms["product_type"],
+            license_id=terms["license_id"],
+            tenant_id=terms["tenant_id"],
+            instance_id=terms["instance_id"],
+            key_hash=terms["key_hash"],
+            epoch=terms.get("epoch"),
+            revision=terms.get("revision"),
+            issued_at=_instant(terms["issued_at"]),
+            fresh_until=_instant(terms["fresh_until"]),
+            grace_until=_instant(terms["grace_until"]),
+            paid_until=None if paid_until is None else _instant(paid_until),
+            status=PayloadStatus(terms["status"]),
+            status_reason=terms.get("status_reason", ""),
+            grant=self._read_grant(terms),
+            has_room=any(terms["limits"].values()),
+            periods=_periods(terms.get("periods", {}), schema),
+            usage_elsewhere=_counts(terms.get("usage_elsewhere", {}), schema),
+            allowances=MappingProxyType(_limits(terms.get("allowances", {}), schema)),
+            catalog=catalog,
+            nonce=terms.get("nonce"),
+            unknown_keys=schema.unknown_keys(terms["features"], terms["limits"], where="the license"),
+        )
 
 
 def _check_version(version: object) -> None:
@@ -189,91 +171,82 @@ def _check_version(version: object) -> None:
         )
 
 
-def _check_required_limits(wire: _WirePayload, schema: ProductSchema) -> None:
-    missing = schema.required_limits - {schema.canonical(key) for key in wire.limits}
+def _check_required_limits(terms: TermsShape, schema: ProductSchema) -> None:
+    if terms["limits"].keys() >= schema.required_limits:
+        return
+    missing = schema.required_limits - {schema.canonical(key) for key in terms["limits"]}
     if missing:
         raise PayloadRejectedError(
             f"the payload does not name the limits {', '.join(sorted(missing))}", code="payload.schema"
         )
 
 
-def _payload(wire: _WirePayload, schema: ProductSchema, grant: LicenseGrant, catalog: CatalogPart) -> LicensePayload:
-    return LicensePayload(
-        issuer=wire.iss,
-        product_type=wire.product_type,
-        license_id=wire.license_id,
-        tenant_id=wire.tenant_id,
-        instance_id=wire.instance_id,
-        key_hash=wire.key_hash,
-        epoch=wire.epoch,
-        revision=wire.revision,
-        issued_at=_instant(wire.issued_at),
-        fresh_until=_instant(wire.fresh_until),
-        grace_until=_instant(wire.grace_until),
-        paid_until=None if wire.paid_until is None else _instant(wire.paid_until),
-        status=PayloadStatus(wire.status),
-        status_reason=wire.status_reason,
-        grant=grant,
-        has_room=any(limit != 0 for limit in wire.limits.values()),
-        periods=_periods(wire.periods, schema),
-        usage_elsewhere=_counts(wire.usage_elsewhere, schema),
-        allowances=MappingProxyType(_limits(wire.allowances, schema)),
-        catalog=catalog,
-        nonce=wire.nonce,
-        unknown_keys=schema.unknown_keys(wire.features, wire.limits, where="the license"),
-    )
-
-
 def read_catalog(document: object, schema: ProductSchema) -> CatalogPart:
     """The payload's catalog; what is wrong with it is its `error` and harms nothing else."""
-    if document is None:
-        return CatalogPart()
+    shape = _catalog_shape(document)
+    return shape if isinstance(shape, CatalogPart) else _catalog(shape, schema)
+
+
+def _catalog_shape(document: object) -> CatalogShape | CatalogPart | None:
+    """*document* in the catalog's shape, or the part that says why it has not got it."""
     try:
-        wire = _WireCatalog.model_validate(document)
+        return None if document is None else CATALOG.validate_python(document)
     except ValidationError as error:
         return CatalogPart(error=f"the catalog is refused: {_what(error)}")
-    if not wire.plans:
-        return CatalogPart(revision=wire.revision, error="the catalog has no plans", is_empty=True)
+
+
+def _catalog(shape: CatalogShape | None, schema: ProductSchema) -> CatalogPart:
+    if shape is None:
+        return CatalogPart()
+    if not shape["plans"]:
+        return CatalogPart(shape["revision"], error="the catalog has no plans", is_empty=True)
     try:
-        plans = [_plan(plan, schema) for plan in wire.plans]
-        unknown = tuple(key for plan in plans for key in schema.check_plan(plan))
-        return CatalogPart(wire.revision, PlanCatalog(plans), unknown_keys=unknown)
+        plans, unknown = zip(*[_plan(plan, schema) for plan in shape["plans"]], strict=True)
+        return CatalogPart(shape["revision"], PlanCatalog(plans), unknown_keys=tuple(chain(*unknown)))
     except (InvalidValueError, NeverGateKeyError) as error:
         return CatalogPart(error=f"the catalog is refused: {error}")
 
 
-def _plan(wire: _WirePlan, schema: ProductSchema) -> Plan:
-    return Plan(
-        wire.slug,
-        wire.name,
-        _price(wire),
-        _features(wire.features, schema),
-        Limits.of_checked(_limits(wire.limits, schema)),
-        is_default=wire.is_default,
-        is_active=wire.is_active,
-        description=wire.description,
+def _plan(shape: PlanShape, schema: ProductSchema) -> tuple[Plan, tuple[UnknownKey, ...]]:
+    features, limits = shape.get("features", {}), shape.get("limits", {})
+    is_plain = schema.has_plainly(features, limits)
+    plan = Plan(
+        shape["slug"],
+        shape["name"],
+        _price(shape),
+        _granted(features) if is_plain else _features(features, schema),
+        Limits.of_checked(_numbers(limits) if is_plain else _limits(limits, schema)),
+        is_default=shape.get("is_default", False),
+        is_active=shape.get("is_active", True),
+        description=shape.get("description", ""),
     )
+    return plan, () if is_plain else schema.check_plan(plan)
 
 
-def _price(wire: _WirePlan) -> Price | None:
-    if wire.price_cents is None:
+def _price(shape: PlanShape) -> Price | None:
+    amount, currency = shape.get("price_cents"), shape.get("currency")
+    if amount is None:
         return None
-    if wire.currency is None:
-        raise InvalidValueError(f"plan {wire.slug} has a price without a currency")
-    return Price(wire.price_cents, wire.currency, wire.billing_cycle)
+    if currency is None:
+        raise InvalidValueError(f"plan {shape['slug']} has a price without a currency")
+    return Price(amount, currency, shape.get("billing_cycle", BillingCycle.MONTHLY))
 
 
 def _features(features: Mapping[str, bool], schema: ProductSchema) -> frozenset[str]:
     """The granted features; one that is spelled twice needs both."""
     if schema.aliases.keys().isdisjoint(features):
-        return frozenset([key for key, granted in features.items() if granted])
+        return _granted(features)
     refused = {schema.canonical(key) for key, granted in features.items() if not granted}
     return frozenset(schema.canonical(key) for key, granted in features.items() if granted) - refused
 
 
-def _limits(limits: Mapping[str, int], schema: ProductSchema) -> dict[str, LimitValue]:
-    """The limits; of one that is spelled twice the smaller. The wire model has checked keys and numbers."""
-    values = {key: UNLIMITED if number < 0 else number for key, number in limits.items()}
+def _granted(features: Mapping[str, bool]) -> frozenset[str]:
+    return frozenset([key for key, granted in features.items() if granted])
+
+
+def _limits(limits: Mapping[str, int], schema: ProductSchema) -> Mapping[str, LimitValue]:
+    """The limits; of one that is spelled twice the smaller. Their shape has checked keys and numbers."""
+    values = _numbers(limits)
     if schema.aliases.keys().isdisjoint(values):
         return values
     merged: dict[str, LimitValue] = {}
@@ -281,6 +254,12 @@ def _limits(limits: Mapping[str, int], schema: ProductSchema) -> dict[str, Limit
         key = schema.canonical(spelling)
         merged[key] = min(merged.get(key, value), value)
     return merged
+
+
+def _numbers(limits: Mapping[str, int]) -> Mapping[str, LimitValue]:
+    if -1 not in limits.values():
+        return limits
+    return {key: UNLIMITED if number < 0 else number for key, number in limits.items()}
 
 
 def _counts(counts: Mapping[str, int], schema: ProductSchema) -> Mapping[str, int]:

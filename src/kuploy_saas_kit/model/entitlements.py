@@ -31,6 +31,13 @@ class Entitlements:
         self._features = feature_set(features)
         self._limits = limits if isinstance(limits, Limits) else Limits(limits, default=default)
 
+    @classmethod
+    def of_checked(cls, features: FeatureSet, limits: Limits) -> Entitlements:
+        """The entitlements of a set and a function that were made already."""
+        made = cls.__new__(cls)
+        made._features, made._limits = features, limits  # noqa: SLF001 - a constructor of this very class
+        return made
+
     @property
     def features(self) -> FeatureSet:
         """The granted features: a frozenset of keys, or `ALL`."""

@@ -63,6 +63,8 @@ def is_subset(one: FeatureSet, other: FeatureSet) -> bool:
 
 def feature_set(features: Iterable[str] | AllFeatures) -> FeatureSet:
     """*features* as a set, each key checked; `ALL` is one."""
+    if isinstance(features, frozenset):
+        return _checked_set(features)
     return features if isinstance(features, AllFeatures) else feature_keys(features)
 
 

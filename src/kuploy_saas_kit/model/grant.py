@@ -32,5 +32,6 @@ class LicenseGrant:
         assign: Any = object.__setattr__
         assign(self, "tier", tier)
         assign(self, "features", feature_keys(features))
-        assign(self, "limits", Limits(limits, default=UNLIMITED))
-        assign(self, "entitlements", Entitlements(self.features, self.limits))
+        is_made = isinstance(limits, Limits) and limits.default is UNLIMITED
+        assign(self, "limits", limits if is_made else Limits(limits, default=UNLIMITED))
+        assign(self, "entitlements", Entitlements.of_checked(self.features, self.limits))

@@ -85,8 +85,10 @@ class Limits(Mapping[str, LimitValue]):
 
     def _assign(self, entries: Mapping[str, LimitValue], default: LimitValue) -> None:
         self._default = default
-        self._entries = {key: entries[key] for key in sorted(entries) if entries[key] != default}
-        self._hash = hash((tuple(self._entries.items()), default))
+        if default in entries.values():
+            entries = {key: value for key, value in entries.items() if value != default}
+        self._entries = dict(entries)
+        self._hash: int | None = None
 
     @property
     def default(self) -> LimitValue:
@@ -97,7 +99,7 @@ class Limits(Mapping[str, LimitValue]):
         return self._entries.get(key, self._default)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter(sorted(self._entries))
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -107,12 +109,14 @@ class Limits(Mapping[str, LimitValue]):
 
     def __and__(self, other: Limits) -> Limits:
         """The smaller value for each key."""
-        named = {key: min(self[key], other[key]) for key in {*self, *other}}
-        return Limits(named, default=min(self._default, other._default))
+        named = {key: min(self[key], other[key]) for key in {*self._entries, *other._entries}}
+        return Limits.of_checked(named, default=min(self._default, other._default))
 
     def __le__(self, other: Limits) -> bool:
         """Whether *other* allows at least as much for every key."""
-        return self._default <= other._default and all(self[key] <= other[key] for key in {*self, *other})
+        return self._default <= other._default and all(
+            self[key] <= other[key] for key in {*self._entries, *other._entries}
+        )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Limits):
@@ -120,6 +124,8 @@ class Limits(Mapping[str, LimitValue]):
         return self._entries == other._entries and self._default == other._default
 
     def __hash__(self) -> int:
+        if self._hash is None:
+            self._hash = hash((frozenset(self._entries.items()), self._default))
         return self._hash
 
     def __repr__(self) -> str:

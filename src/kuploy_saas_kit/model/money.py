@@ -86,6 +86,9 @@ class BillingCycle(StrEnum):
     ANNUAL = "annual"
 
 
+_CYCLES: Final[dict[str, BillingCycle]] = {cycle.value: cycle for cycle in BillingCycle}
+
+
 @dataclass(frozen=True, slots=True, init=False)
 class Price:
     """What a plan costs: *amount* in minor units (2000 CAD is 20.00 dollars, 5000 XOF is 5000 francs) each *cycle*."""
@@ -96,9 +99,10 @@ class Price:
 
     def __init__(self, amount: int, currency: str, cycle: BillingCycle | str = BillingCycle.MONTHLY) -> None:
         assign: Any = object.__setattr__
-        assign(self, "currency", checked_currency(currency).code)
+        table = checked_currency(currency)
+        assign(self, "currency", table.code)
         assign(self, "cycle", _checked_cycle(cycle))
-        assign(self, "amount", _checked_amount(amount, CURRENCIES[self.currency]))
+        assign(self, "amount", _checked_amount(amount, table))
 
     @property
     def below_minimum(self) -> bool:
@@ -111,10 +115,10 @@ class Price:
 
 def checked_currency(code: object) -> Currency:
     """The currency that *code* names in any case; others are refused."""
-    folded = code.lower() if isinstance(code, str) and code.isascii() else ""
-    if folded not in CURRENCIES:
+    table = CURRENCIES.get(code.lower()) if isinstance(code, str) and code.isascii() else None
+    if table is None:
         raise InvalidValueError(f"{str(code)[:20]!r} is no currency that can be charged: use a code such as 'usd'")
-    return CURRENCIES[folded]
+    return table
 
 
 def format_amount(amount: int, currency: str) -> str:
@@ -126,11 +130,11 @@ def format_amount(amount: int, currency: str) -> str:
     return f"{whole}{decimals} {table.code.upper()}"
 
 
-def _checked_cycle(cycle: str) -> BillingCycle:
-    try:
-        return BillingCycle(cycle)
-    except ValueError:
-        raise InvalidValueError(f"a billing cycle is 'monthly' or 'annual', not {str(cycle)[:20]!r}") from None
+def _checked_cycle(cycle: object) -> BillingCycle:
+    known = _CYCLES.get(cycle) if isinstance(cycle, str) else None
+    if known is None:
+        raise InvalidValueError(f"a billing cycle is 'monthly' or 'annual', not {str(cycle)[:20]!r}")
+    return known
 
 
 def _checked_amount(amount: object, currency: Currency) -> int:

@@ -56,7 +56,7 @@ class Plan:
         assign(self, "is_default", is_default)
         assign(self, "is_active", is_active)
         assign(self, "description", description)
-        assign(self, "entitlements", Entitlements(self.features, self.limits))
+        assign(self, "entitlements", Entitlements.of_checked(self.features, self.limits))
         _check_explicit(self)
 
     @property
@@ -77,8 +77,11 @@ class PlanCatalog:
 
     def __init__(self, plans: Iterable[Plan]) -> None:
         listed = tuple(plans)
-        _check_slugs(listed)
         self._by_slug: dict[str, Plan] = {plan.slug: plan for plan in listed}
+        if len(self._by_slug) != len(listed):
+            raise _not_unique(listed)
+        if INTERNAL_SLUG in self._by_slug:
+            raise CatalogError(f"the slug {INTERNAL_SLUG!r} is reserved for the plan that the kit brings itself")
         self._default = _only_default(listed)
 
     @property
@@ -133,21 +136,18 @@ def _checked_slug(slug: object) -> str:
 
 
 def _check_explicit(plan: Plan) -> None:
-    is_top = plan.entitlements == Entitlements.TOP
-    if plan.is_internal and not is_top:
-        raise InvalidValueError(f"the slug {INTERNAL_SLUG!r} is reserved for the plan that the kit brings itself")
-    if not plan.is_internal and (isinstance(plan.features, AllFeatures) or plan.limits.default != 0):
+    if plan.is_internal:
+        if plan.entitlements != Entitlements.TOP:
+            raise InvalidValueError(f"the slug {INTERNAL_SLUG!r} is reserved for the plan that the kit brings itself")
+    elif isinstance(plan.features, AllFeatures) or plan.limits.default != 0:
         raise InvalidValueError(
             f"plan {plan.slug!r} must name its features and limits one by one; only Internal has all"
         )
 
 
-def _check_slugs(plans: tuple[Plan, ...]) -> None:
+def _not_unique(plans: tuple[Plan, ...]) -> CatalogError:
     twice = sorted(slug for slug, count in Counter(plan.slug for plan in plans).items() if count > 1)
-    if twice:
-        raise CatalogError(f"plan slugs must be unique; more than once: {', '.join(twice)}")
-    if any(plan.slug == INTERNAL_SLUG for plan in plans):
-        raise CatalogError(f"the slug {INTERNAL_SLUG!r} is reserved for the plan that the kit brings itself")
+    return CatalogError(f"plan slugs must be unique; more than once: {', '.join(twice)}")
 
 
 def _only_default(plans: tuple[Plan, ...]) -> Plan:

@@ -5,7 +5,7 @@ Tier tables of kuploy-cloud: the public pages of Kuploy, "Concepts & Architectur
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
@@ -88,12 +88,17 @@ class ProductSchema:
     tiers: Mapping[str, LicenseGrant] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(init=False, repr=False, compare=False)
     known: Entitlements = field(init=False, repr=False, compare=False)
+    _plain_features: frozenset[str] = field(init=False, repr=False, compare=False)
+    _plain_limits: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         specs: tuple[FeatureSpec | LimitSpec, ...] = (*self.features.values(), *self.limits.values())
         aliases = {alias: spec.key for spec in specs for alias in spec.aliases}
         object.__setattr__(self, "aliases", MappingProxyType(aliases))
         object.__setattr__(self, "known", Entitlements(self.features, dict.fromkeys(self.limits, UNLIMITED)))
+        special = self.never_gate.union(aliases)
+        object.__setattr__(self, "_plain_features", frozenset(self.features) - special)
+        object.__setattr__(self, "_plain_limits", frozenset(self.limits) - special)
 
     def canonical(self, key: str) -> str:
         """The wire spelling of *key*; a key without an alias is its own."""
@@ -120,12 +125,18 @@ class ProductSchema:
         if key in self.never_gate:
             raise NeverGateKeyError(f"{key!r} must never be gated: it stays reachable without a license or a plan")
 
+    def has_plainly(self, features: Collection[str], limits: Collection[str]) -> bool:
+        """Whether all these keys are known and spelled as the wire spells them, and none is a never-gate key."""
+        return self._plain_features.issuperset(features) and self._plain_limits.issuperset(limits)
+
     def check_plan(self, plan: Plan) -> tuple[UnknownKey, ...]:
         """The keys of *plan* that this product does not have; a never-gate key among them is refused."""
-        features = () if isinstance(plan.features, AllFeatures) else sorted(plan.features)
+        features: Collection[str] = () if isinstance(plan.features, AllFeatures) else plan.features
+        if self.has_plainly(features, plan.limits):
+            return ()
         for key in sorted(self.never_gate.intersection((*features, *plan.limits))):
             self.check_may_gate(key)
-        return self.unknown_keys(features, plan.limits, where=f"plan {plan.slug}")
+        return self.unknown_keys(sorted(features), plan.limits, where=f"plan {plan.slug}")
 
     def normalised(self, plan: Plan) -> Plan:
         """*plan* with every key in its wire spelling. Of a limit that is named twice the smaller one counts."""
@@ -146,10 +157,9 @@ class ProductSchema:
             description=plan.description,
         )
 
-    def unknown_keys(self, features: Iterable[str], limits: Iterable[str], *, where: str) -> tuple[UnknownKey, ...]:
+    def unknown_keys(self, features: Collection[str], limits: Collection[str], *, where: str) -> tuple[UnknownKey, ...]:
         """What of *features* and *limits* the schema lacks."""
-        features, limits = list(features), list(limits)
-        if self.features.keys() >= set(features) and self.limits.keys() >= set(limits):
+        if self.has_plainly(features, limits):
             return ()
         unknown = [UnknownKey("feature", key, where) for key in features if self.canonical(key) not in self.features]
         unknown += [UnknownKey("limit", key, where) for key in limits if self.canonical(key) not in self.limits]
