@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
+from datetime import timedelta
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
@@ -18,8 +19,8 @@ T = TypeVar("T")
 
 WORKERS: Final = 8
 PROCESSES: Final = 4
-PATIENCE: Final = 60.0
-"""Seconds after which a process that does not answer is taken to hang."""
+PATIENCE: Final = timedelta(minutes=1)
+"""How long a process may take to answer before it is taken to hang."""
 
 Opener = Callable[[], Any]
 """Opens a storage once more. It can be pickled: a function or class of a module, or a `partial` of one."""
@@ -56,11 +57,15 @@ class ThreadCrew:
 
 
 class ProcessCrew:
-    """Processes that each open the storage for themselves. A context manager: they end with it."""
+    """Processes that each open the storage for themselves. A context manager: they end with it.
 
-    def __init__(self, reopen: Opener, *, workers: int = PROCESSES) -> None:
+    One that does not answer within *patience* is taken to hang.
+    """
+
+    def __init__(self, reopen: Opener, *, workers: int = PROCESSES, patience: timedelta = PATIENCE) -> None:
         self.workers = workers
         self._reopen = reopen
+        self._patience = patience
         self._running: list[Worker] = []
 
     def __enter__(self) -> Self:
@@ -84,7 +89,7 @@ class ProcessCrew:
             worker.pipe.send(what)
 
     def _answers(self) -> list[Any]:
-        return [worker.answer() for worker in self._running]
+        return [worker.answer(self._patience) for worker in self._running]
 
 
 class Worker:
@@ -97,10 +102,11 @@ class Worker:
         self.process.start()
         theirs.close()
 
-    def answer(self) -> Any:
-        """What the process tells next; `WorkerFailedError` if it raised, died or said nothing for a minute."""
-        if not self.pipe.poll(PATIENCE):
-            raise WorkerFailedError(f"a process said nothing for {PATIENCE:.0f} s: does the store wait for itself?")
+    def answer(self, patience: timedelta = PATIENCE) -> Any:
+        """What the process tells next; `WorkerFailedError` if it raised, died or said nothing for so long."""
+        seconds = patience.total_seconds()
+        if not self.pipe.poll(seconds):
+            raise WorkerFailedError(f"a process said nothing for {seconds:.0f} s: does the store wait for itself?")
         try:
             answer, trouble = self.pipe.recv()
         except (EOFError, OSError):
