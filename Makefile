@@ -87,16 +87,18 @@ fuzz-webhooks: $(VENV)/.installed-test ## try a million mutated webhook deliveri
 	$(BIN)/python -m tests.stripe_provision.fuzz_webhooks 1000000
 
 .PHONY: interleavings
-interleavings: $(VENV)/.installed-test ## try every interleaving of two provisioning replicas: up to an hour
-	EXHAUSTIVE=1 $(PYTEST) -o faulthandler_timeout=0 $(PYTEST_ARGS) -k test_every_interleaving tests/stripe_provision
+interleavings: $(VENV)/.installed-test ## try every interleaving of two provisioning replicas: some minutes
+	EXHAUSTIVE=1 $(PYTEST) -o faulthandler_timeout=0 --log-cli-level=INFO --log-disable=stripe -k test_every_interleaving tests/stripe_provision/test_interleavings.py
 
 .PHONY: kill-license
 kill-license: $(VENV)/.installed-test ## kill 400 processes per store while they write the license
 	$(BIN)/python -m tests.license.kill_writes 400
 
+OPERATIONS ?= 100000
+
 .PHONY: soak-limits
-soak-limits: $(VENV)/.installed-test ## 64 threads of 4 processes take and give back 100,000 times on each store: some minutes
-	$(BIN)/python -m tests.adapters.soak 100000
+soak-limits: $(VENV)/.installed-test ## 64 threads of 4 processes take and give back OPERATIONS times on each store (100,000)
+	$(BIN)/python -m tests.adapters.soak $(OPERATIONS)
 
 .PHONY: bench
 bench: $(VENV)/.installed-test ## run the benchmarks

@@ -694,7 +694,9 @@ def _() -> None:
     world.forget_requests()
     world.provisioner.provision(catalog(pro(2500)), revision=8)
     assert [request.path for request in world.writes][:2] == ["/v1/products/kuploy_pro", "/v1/prices"]
-    assert world.writes[0].params["metadata"][naming.REVISION] == "8"
+    assert naming.written_revision(world.writes[0].params["metadata"]) == 8
+    assert naming.written_revision(world.products["kuploy_pro"]["metadata"]) == 8
+    assert sum(key.startswith(naming.REVISION) for key in world.products["kuploy_pro"]["metadata"]) == 1
 
 
 @case(33, "a restricted key without the account is a space of its own")

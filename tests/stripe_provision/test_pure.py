@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from itertools import permutations
 from typing import Any
@@ -66,8 +67,26 @@ def test_rights_are_no_part_of_the_fingerprint() -> None:
 
 
 def test_revisions_survive_mangled_metadata() -> None:
-    """A revision that somebody overwrote by hand counts as none."""
-    assert [naming.written_revision({naming.REVISION: text}) for text in ("7", "", "x", "-1", "²")] == [7, 0, 0, 0, 0]
+    """A revision that somebody overwrote by hand counts as none, and other metadata is none."""
+    revisions = [naming.written_revision({naming.REVISION + text: "1"}) for text in ("7", "", "x", "-1", "²")]
+    assert revisions == [7, 0, 0, 0, 0]
+    assert naming.written_revision({"9": "1", naming.PLAN: "8"}) == 0
+
+
+@given(st.lists(st.integers(1, 5), min_size=1), st.randoms())
+def test_no_replica_unwrites_a_higher_revision(revisions: list[int], order: random.Random) -> None:
+    """Whatever each has seen when it writes, Stripe's merge keeps the highest, and a next one clears the others."""
+    kept: dict[str, str] = {}
+    seen = [dict(kept)]
+    for revision in revisions:
+        written = naming.product_metadata("kuploy", "pro", revision, seen=order.choice(seen))
+        kept = {key: value for key, value in {**kept, **written}.items() if value}
+        seen.append(dict(kept))
+    assert naming.written_revision(kept) == max(revisions)
+    last = naming.product_metadata("kuploy", "pro", 6, seen=kept)
+    assert {key for key, value in {**kept, **last}.items() if value and key.startswith(naming.REVISION)} == {
+        f"{naming.REVISION}6"
+    }
 
 
 def _product(slug: str, **changes: object) -> RemoteProduct:
@@ -200,7 +219,7 @@ def _mapping(plan: Plan, price_id: str, revision: int = 0) -> dict[str, PriceMap
 
 
 def test_a_retired_plan_prints_each_step() -> None:
-    """Taking a plan out of sale drops the mapping first, then its other prices, then the product."""
+    """Taking a plan out of sale is announced and drops the mapping, then its other prices go, then the product."""
     product = _product("pro", default_price="price_1")
     prices = [_price(1, pro(), active=True), _price(2, pro(900), active=True)]
     lines = _changes(
@@ -211,6 +230,7 @@ def test_a_retired_plan_prints_each_step() -> None:
         mappings=_mapping(pro(), "price_1"),
     )
     assert lines == [
+        "~ pro: product kuploy_pro metadata",
         "- pro: checkouts do not sell it any more",
         "- pro: price price_2 9.00 CAD is archived",
         "- pro: product kuploy_pro is inactive",
@@ -222,6 +242,20 @@ def test_a_newer_catalog_is_left_alone_also_where_it_sells_no_more() -> None:
     product = _product("pro", metadata=naming.product_metadata("kuploy", "pro", 9))
     (line,) = _changes(catalog(pro(is_active=False)), revision=4, products={product.id: product})
     assert line == "· pro: catalog revision 9 was applied already, newer than 4"
+
+
+@pytest.mark.parametrize("is_sold", [True, False])
+@pytest.mark.parametrize(
+    ("mapped", "mended"),
+    [(9, "~ pro: product kuploy_pro active"), (8, "- pro: checkouts do not sell it any more"), (None, None)],
+)
+def test_an_older_catalog_mends_what_it_may_have_broken(is_sold: bool, mapped: int | None, mended: str | None) -> None:  # noqa: FBT001 - the question
+    """What the newest catalog sells is offered again, and what it has taken out of sale is sold no more."""
+    product = _product("pro", active=False, metadata=naming.product_metadata("kuploy", "pro", 9))
+    mappings = {} if mapped is None else _mapping(pro(), "price_1", revision=mapped)
+    lines = _changes(catalog(pro(is_active=is_sold)), revision=4, products={product.id: product}, mappings=mappings)
+    left_alone = ["· pro: catalog revision 9 was applied already, newer than 4"]
+    assert lines == ([] if mended is None else [mended]) + (left_alone if is_sold or mapped else [])
 
 
 def test_a_foreign_product_of_a_retired_plan_is_left_alone() -> None:

@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import permutations
+from itertools import islice, permutations
 from typing import Any
 
 import pytest
+from tests.conftest import examples
 from tests.stripe_provision.world import LIVE_KEY, TEST_KEY, TEST_SPACE, License, World, business, catalog, pro
 
 from kuploy_saas_kit.adapters.memory import MemoryStore
@@ -122,7 +123,7 @@ def test_a_payment_that_takes_days(starts_active: bool) -> None:  # noqa: FBT001
 
 
 def test_any_order_of_the_six_events_ends_the_same() -> None:
-    """All 720 orders of six events, each delivered twice, end in Stripe's last state (I17)."""
+    """All 720 orders of six events, each delivered twice, end in Stripe's last state (I17); not in CI every 7th."""
     shop = Shop()
     name = shop.sell()
     shop.sim.switch_plan(name, shop.sold("business")["id"])  # type: ignore[index]
@@ -143,7 +144,7 @@ def test_any_order_of_the_six_events_ends_the_same() -> None:
     hints = bodies[:6]
     assert len(hints) == 6
     ends = set()
-    for order in permutations(hints):
+    for order in islice(permutations(hints), 0, None, 1 if examples(720) == 720 else 7):
         shop.store = MemoryStore()
         webhooks = StripeWebhooks(shop.gateway, shop.store, secrets=[SECRET], clock=shop.clock)
         for payload, signature in (*order, *reversed(order)):

@@ -14,6 +14,7 @@ import pytest
 import stripe
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.conftest import examples
 from tests.stripe_provision.book import NOW, SECRET, Book, Office, event, item, remote, signature, store_with_plans
 from tests.stripe_provision.fuzz_webhooks import fuzz
 from tests.stripe_provision.schedule import Pause, interleave
@@ -34,7 +35,7 @@ from kuploy_saas_kit.stripe_provision.remote import parse_event
 from kuploy_saas_kit.stripe_provision.signature import verify_signature
 from kuploy_saas_kit.stripe_provision.subscriptions import Folded, Names, ended, fold
 
-FUZZ = int(os.environ.get("FUZZ", "300"))
+FUZZ = int(os.environ.get("FUZZ", "0")) or examples(300)
 
 statuses = st.sampled_from([*STATUS_ACCESS, "frozen"])
 items = st.builds(
@@ -178,7 +179,7 @@ class Traffic:
     st.lists(st.integers(0, 3), max_size=80),
     st.sets(st.integers(0, 6), max_size=3),
 )
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 def test_three_workers_in_any_interleaving_end_with_the_last_state(
     states: list[str], picks: list[int], crashes: set[int]
 ) -> None:

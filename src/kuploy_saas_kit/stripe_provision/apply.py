@@ -247,12 +247,17 @@ class _Run:
                 self._apply_all(changes)
                 if not self._applied and not self._refused:
                     return None
-                changes = [change for change in self.changes() if change.slug not in self._given_up]
+                changes = [change for change in self.changes() if self._is_open(change)]
                 if not changes:
                     return None
         except (StripeUnavailableError, StripeRejectedError) as error:
             return error
         return StripeUnavailableError("Stripe changes faster than this run: the next run goes on")
+
+    def _is_open(self, change: Change) -> bool:
+        """Whether it is this run's to do: for a plan that was left to a newer catalog only what mends it is."""
+        result = self._given_up.get(change.slug)
+        return result is None or (result.outcome is PlanOutcome.SKIPPED and not isinstance(change, Skipped))
 
     def _apply_all(self, changes: Sequence[Change]) -> None:
         for slug, group in groupby(changes, key=lambda change: change.slug):

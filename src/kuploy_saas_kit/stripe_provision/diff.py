@@ -191,6 +191,7 @@ def _sell(plan: WantedPlan, offer: Offer, wanted: Wanted, observed: Observed) ->
     found = _price_with_key(offer, observed)
     problem = _guard(plan, wanted, observed, product)
     if problem is not None:
+        yield from _mend(plan, wanted, observed, product)
         yield problem
         return
     if found is not None and not _sells(found, plan, offer, wanted):
@@ -223,6 +224,20 @@ def _guard(
     return None
 
 
+def _mend(plan: WantedPlan, wanted: Wanted, observed: Observed, product: RemoteProduct | None) -> Iterator[Change]:
+    """What an older catalog may have done to a plan while a newer one was applied: whoever sees it mends it.
+
+    What the newer one sells can be bought; what it has taken out of sale is not offered.
+    """
+    held, space = observed.mappings.get(plan.slug), observed.space
+    if product is None or product.active or held is None or not naming.is_ours(product.metadata, wanted.namespace):
+        return
+    if held.revision < naming.written_revision(product.metadata):
+        yield DropMapping(space=space, slug=plan.slug, revision=held.revision)
+    else:
+        yield UpdateProduct(space=space, slug=plan.slug, product_id=product.id, fields={"active": True})
+
+
 def _written_revision(plan: WantedPlan, observed: Observed, product: RemoteProduct | None) -> int:
     mapping = observed.mappings.get(plan.slug)
     return max(
@@ -234,19 +249,17 @@ def _written_revision(plan: WantedPlan, observed: Observed, product: RemoteProdu
 def _make_product(
     plan: WantedPlan, wanted: Wanted, observed: Observed, product: RemoteProduct | None, found: RemotePrice | None
 ) -> Iterator[Change]:
-    marks = naming.product_metadata(wanted.namespace, plan.slug, wanted.revision)
     if product is None:
+        marks = naming.product_metadata(wanted.namespace, plan.slug, wanted.revision)
         fields: dict[str, object] = {"name": plan.name, "active": True, "metadata": marks}
         if plan.description:
             fields["description"] = plan.description
         yield CreateProduct(space=observed.space, slug=plan.slug, product_id=plan.product_id, fields=fields)
         return
     fields = _product_fields(plan, wanted, product)
-    # The revision is announced before the price moves, so that a replica with an older catalog keeps its hands off.
     moves = found is None or product.default_price != found.id
-    announces = naming.written_revision(product.metadata) < (wanted.revision or 0)
-    if announces and (fields or moves):
-        fields["metadata"] = marks
+    if _is_news(wanted, product) and (fields or moves):
+        fields["metadata"] = _marks(plan, wanted, product)
     if fields:
         yield UpdateProduct(space=observed.space, slug=plan.slug, product_id=plan.product_id, fields=fields)
 
@@ -260,8 +273,17 @@ def _product_fields(plan: WantedPlan, wanted: Wanted, product: RemoteProduct) ->
     if not product.active:
         fields["active"] = True
     if product.metadata.get(naming.PLAN) != plan.slug:
-        fields["metadata"] = naming.product_metadata(wanted.namespace, plan.slug, wanted.revision)
+        fields["metadata"] = _marks(plan, wanted, product)
     return fields
+
+
+def _is_news(wanted: Wanted, product: RemoteProduct) -> bool:
+    """Whether the revision is to be announced before the price moves: an older catalog then keeps its hands off."""
+    return naming.written_revision(product.metadata) < (wanted.revision or 0)
+
+
+def _marks(plan: WantedPlan, wanted: Wanted, product: RemoteProduct) -> dict[str, str]:
+    return naming.product_metadata(wanted.namespace, plan.slug, wanted.revision, seen=product.metadata)
 
 
 def _price_with_key(offer: Offer, observed: Observed) -> RemotePrice | None:
@@ -349,10 +371,14 @@ def _retire(plan: WantedPlan, wanted: Wanted, observed: Observed) -> Iterator[Ch
         return
     problem = _guard(plan, wanted, observed, product)
     if problem is not None:
+        yield from _mend(plan, wanted, observed, product)
         yield problem
         return
     held = observed.mappings.get(plan.slug)
     if held is not None:
+        if product is not None and _is_news(wanted, product):
+            fields = {"metadata": _marks(plan, wanted, product)}
+            yield UpdateProduct(space=observed.space, slug=plan.slug, product_id=plan.product_id, fields=fields)
         yield DropMapping(space=observed.space, slug=plan.slug, revision=_revision_to_write(wanted, held))
     if product is not None and is_offered:
         yield from _take_out_of_sale(plan, wanted, observed, product)
@@ -364,7 +390,7 @@ def _take_out_of_sale(plan: WantedPlan, wanted: Wanted, observed: Observed, prod
             yield _archive(plan, observed, price)
     fields: dict[str, object] = {"active": False}
     if wanted.revision is not None:
-        fields["metadata"] = naming.product_metadata(wanted.namespace, plan.slug, wanted.revision)
+        fields["metadata"] = _marks(plan, wanted, product)
     yield DeactivateProduct(space=observed.space, slug=plan.slug, product_id=plan.product_id, fields=fields)
 
 

@@ -26,7 +26,7 @@ ALGORITHM: Final = "1"
 MANAGED_BY: Final = "managed_by"
 NAMESPACE: Final = "kuploy_ns"
 PLAN: Final = "kuploy_plan"
-REVISION: Final = "kuploy_rev"
+REVISION: Final = "kuploy_rev_"
 ORG: Final = "org_id"
 INSTEAD_OF: Final = "kuploy_instead_of"
 
@@ -80,10 +80,19 @@ def lookup_key(namespace: str, slug: str, price: Price) -> str:
     return ":".join((namespace, _short(slug), interval_of(price), price.currency, _digest(_canonical(terms))[:16]))
 
 
-def product_metadata(namespace: str, slug: str, revision: int | None = None) -> dict[str, str]:
-    """The ownership mark of a Product, with the catalog revision that it was last written for."""
+def product_metadata(
+    namespace: str, slug: str, revision: int | None = None, *, seen: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The ownership mark of a Product, with the catalog revision that it is written for in place of those *seen*.
+
+    Each revision is a key of its own, since Stripe merges metadata by key: whoever writes at the same time unwrites
+    no higher one.
+    """
     marks = price_metadata(namespace, slug)
-    return marks if revision is None else {**marks, REVISION: str(revision)}
+    if revision is None:
+        return marks
+    outdated = {key: "" for key in seen or {} if _revision_of(key) < revision and key.startswith(REVISION)}
+    return {**marks, **outdated, f"{REVISION}{revision}": "1"}
 
 
 def price_metadata(namespace: str, slug: str) -> dict[str, str]:
@@ -112,9 +121,13 @@ def is_foreign(metadata: Mapping[str, str], namespace: str) -> bool:
 
 
 def written_revision(metadata: Mapping[str, str]) -> int:
-    """The catalog revision that a Product was last written for; 0 where none is written or it is no number."""
-    text = metadata.get(REVISION, "")
-    return int(text) if text.isascii() and text.isdigit() else 0
+    """The highest catalog revision that a Product was written for; 0 where none is written."""
+    return max(map(_revision_of, metadata), default=0)
+
+
+def _revision_of(key: str) -> int:
+    text = key.removeprefix(REVISION)
+    return int(text) if key != text and text.isascii() and text.isdigit() else 0
 
 
 def plan_fingerprint(namespace: str, plan: Plan) -> str:
