@@ -58,7 +58,14 @@ FACE: dict[str, set[str]] = {
         "WebhookOutcome",
         "provision_changes",
     },
-    "kuploy_saas_kit.adapters": {"AsyncSqlStore", "FileLicenseStore", "MemoryStore", "RedisStore", "SqlStore"},
+    "kuploy_saas_kit.adapters": {
+        "AsyncSqlStore",
+        "DjangoStore",
+        "FileLicenseStore",
+        "MemoryStore",
+        "RedisStore",
+        "SqlStore",
+    },
     "kuploy_saas_kit.testing": {"gate_over"},
 }
 

@@ -1,8 +1,8 @@
 """Stores: what the ports of the kit are kept in.
 
-`MemoryStore` and `SqlStore` implement every port, `AsyncSqlStore` the async ones, `RedisStore` those of counting and
-of the license and the change feed, `AsyncRedisStore` the async ones of counting, `FileLicenseStore` those of the
-license. Each is loaded on first use, so that a host installs only the extras of the stores that it has.
+`MemoryStore`, `SqlStore` and `DjangoStore` implement every port, `AsyncSqlStore` the async ones, `RedisStore` those of
+counting and of the license and the change feed, `AsyncRedisStore` the async ones of counting, `FileLicenseStore` those
+of the license. Each is loaded on first use, so that a host installs only the extras of the stores that it has.
 """
 
 from __future__ import annotations
@@ -13,23 +13,34 @@ from typing import TYPE_CHECKING, Final
 from kuploy_saas_kit.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from kuploy_saas_kit.adapters.django import DjangoStore
     from kuploy_saas_kit.adapters.file import FileLicenseStore
     from kuploy_saas_kit.adapters.memory import MemoryStore
     from kuploy_saas_kit.adapters.redis import AsyncRedisStore, RedisStore
     from kuploy_saas_kit.adapters.sql import AsyncSqlStore, SqlLayout, SqlStore
 
-__all__ = ["AsyncRedisStore", "AsyncSqlStore", "FileLicenseStore", "MemoryStore", "RedisStore", "SqlLayout", "SqlStore"]
+__all__ = [
+    "AsyncRedisStore",
+    "AsyncSqlStore",
+    "DjangoStore",
+    "FileLicenseStore",
+    "MemoryStore",
+    "RedisStore",
+    "SqlLayout",
+    "SqlStore",
+]
 
 _MODULES: Final = {
     "AsyncRedisStore": "kuploy_saas_kit.adapters.redis",
     "AsyncSqlStore": "kuploy_saas_kit.adapters.sql",
+    "DjangoStore": "kuploy_saas_kit.adapters.django",
     "FileLicenseStore": "kuploy_saas_kit.adapters.file",
     "MemoryStore": "kuploy_saas_kit.adapters.memory",
     "RedisStore": "kuploy_saas_kit.adapters.redis",
     "SqlLayout": "kuploy_saas_kit.adapters.sql",
     "SqlStore": "kuploy_saas_kit.adapters.sql",
 }
-_EXTRAS: Final = {"sqlalchemy": "sql", "greenlet": "sql", "alembic": "sql"}
+_EXTRAS: Final = {"sqlalchemy": "sql", "greenlet": "sql", "alembic": "sql", "django": "django", "asgiref": "django"}
 
 
 def __getattr__(name: str) -> object:

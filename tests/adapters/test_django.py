@@ -1,0 +1,80 @@
+"""The Django store against the suite of every port, on SQLite and on PostgreSQL, called and awaited."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+from tests.adapters.django_host import database, reopened
+
+from kuploy_saas_kit.adapters import DjangoStore
+from kuploy_saas_kit.plans.ports import TakeOutcome
+from kuploy_saas_kit.testing import conformance
+from kuploy_saas_kit.testing.clock import ManualClock
+from kuploy_saas_kit.testing.conformance.crew import Crew, ProcessCrew, ThreadCrew
+from kuploy_saas_kit.testing.conformance.usage import claims, seed, used
+
+
+class DjangoTests:
+    @pytest.fixture
+    def store(self, clock: ManualClock, url: str) -> Iterator[DjangoStore]:
+        with database(url) as alias:
+            yield DjangoStore(alias, clock=clock)
+
+    @pytest.fixture
+    def crew(self, store: DjangoStore) -> Crew:
+        return ThreadCrew(store)  # processes that import Django take a second each time: below is one race of them
+
+
+class TestPlans(DjangoTests, conformance.PlanStoreTests): ...
+
+
+class TestStandings(DjangoTests, conformance.StandingStoreTests): ...
+
+
+class TestFeed(DjangoTests, conformance.ChangeFeedTests): ...
+
+
+class TestUsage(DjangoTests, conformance.UsageStoreTests): ...
+
+
+class TestHoldings(DjangoTests, conformance.HoldingStoreTests): ...
+
+
+class TestMeters(DjangoTests, conformance.MeterStoreTests): ...
+
+
+class TestAnnouncements(DjangoTests, conformance.AnnouncementStoreTests): ...
+
+
+class TestLicense(DjangoTests, conformance.LicenseStoreTests): ...
+
+
+class TestIdentity(DjangoTests, conformance.IdentityStoreTests): ...
+
+
+class TestLeases(DjangoTests, conformance.LeaseStoreTests): ...
+
+
+class TestProvisioning(DjangoTests, conformance.ProvisioningStoreTests): ...
+
+
+class TestSpaces(DjangoTests, conformance.CurrentSpaceTests): ...
+
+
+class TestSubscriptions(DjangoTests, conformance.SubscriptionStoreTests): ...
+
+
+class TestCustomers(DjangoTests, conformance.CustomerStoreTests): ...
+
+
+def test_processes_share_a_cap(url: str) -> None:
+    """Of the processes of a server no more take than there is room for."""
+    with database(url) as alias, ProcessCrew(partial(reopened, url), workers=3) as crew:
+        seed(DjangoStore(alias))
+        assert sum(crew.race(takes)) == 50
+        assert used(DjangoStore(alias)) == (50, 50)
+
+
+def takes(store: DjangoStore, _: int) -> int:
+    """How many of 20 tries succeed."""
+    return sum(store.take(claims(cap=50)).outcome is TakeOutcome.TAKEN for _ in range(20))
