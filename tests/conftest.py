@@ -4,8 +4,9 @@ import ipaddress
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +14,14 @@ from hypothesis import HealthCheck, settings
 
 from kuploy_saas_kit.testing.servers import PostgresServer, postgres_binaries, redis_binary
 
-# dev finds new examples at each run; ci gives the same answer for the same code.
-settings.register_profile("dev", deadline=None, max_examples=50)
+# dev finds new examples at each run, and few, so that the run is short; ci tries many, the same for the same code.
+CI_EXAMPLES, DEV_SHARE = 100, 0.25
+settings.register_profile("dev", deadline=None, max_examples=int(CI_EXAMPLES * DEV_SHARE))
 settings.register_profile(
     "ci",
     deadline=None,
     derandomize=True,
-    max_examples=100,
+    max_examples=CI_EXAMPLES,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
@@ -27,6 +29,11 @@ IN_CI = bool(os.environ.get("CI"))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if IN_CI else "dev"))
 
 SETTINGS_PREFIXES = ("LICENSE_", "STRIPE_", "KUPLOY_")
+
+
+def examples(many: int) -> int:
+    """*many* in CI; at a developer's desk a share of them, which is another one at each run."""
+    return int(many * DEV_SHARE) if settings.get_current_profile_name() == "dev" else many
 
 
 @pytest.fixture
@@ -119,3 +126,14 @@ def postgres(request: pytest.FixtureRequest) -> str:
     """The URL of the PostgreSQL of this run."""
     given: dict[str, Any] = getattr(request.config, "workerinput", {})
     return given.get("postgres") or _cluster(request.config).url
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with the kit's tables, which are empty: copying it is quicker than making them."""
+    from kuploy_saas_kit.adapters import SqlStore  # noqa: PLC0415 - slow to load, and most rooms do without
+
+    path = tmp_path_factory.mktemp("template") / "kit.db"
+    with closing(SqlStore.from_url(f"sqlite:///{path}")) as store:
+        store.migrate()
+    return path

@@ -80,15 +80,7 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database of each kind with the kit's tables, which are empty."""
     if request.param == "sqlite":
-        shutil.copy(request.getfixturevalue("_sqlite_template"), tmp_path / "kit.db")
+        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "kit.db")
         return f"sqlite:///{tmp_path / 'kit.db'}"
     schemas: Schemas = request.getfixturevalue("schemas")
     return schemas.new(migrated=True)
-
-
-@pytest.fixture(scope="session")
-def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "kit.db"
-    with closing(SqlStore.from_url(f"sqlite:///{path}")) as store:
-        store.migrate()
-    return path

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -14,6 +12,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -22,6 +22,7 @@ from kuploy_saas_kit._clock import SystemClock
 from kuploy_saas_kit.adapters import RedisStore, SqlStore
 from kuploy_saas_kit.errors import StorageError
 from kuploy_saas_kit.plans.ports import Claim, TakeOutcome
+from kuploy_saas_kit.testing.conformance.crew import ProcessCrew
 from kuploy_saas_kit.testing.servers import PostgresServer, RedisServer
 
 PROCESSES: Final = 4
@@ -30,6 +31,8 @@ ORGS: Final = tuple(f"org{number}" for number in range(8))
 ORG_CAP: Final = 20
 INSTANCE_CAP: Final = 100
 LIMIT: Final = "maxProjects"
+PATIENCE: Final = timedelta(hours=1)
+"""The longest soak."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,25 +65,9 @@ def soak(url: str, operations: int, *, processes: int = PROCESSES) -> Soaked:
     with closing(open_store(url)) as store:
         for scope in ("", *ORGS):
             store.seed_usage((scope, LIMIT), 0)
-        command = [sys.executable, "-m", "tests.adapters.soak", "--work", url, str(operations // processes)]
-        workers = [
-            subprocess.Popen(  # noqa: S603 - this interpreter, with this module
-                [*command, str(number)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            )
-            for number in range(processes)
-        ]
-        for worker in workers:
-            assert worker.stdout is not None
-            assert worker.stdout.readline() == "ready\n"
-        tallies = []
-        for worker in workers:  # all are ready: none begins before the last has started
-            assert worker.stdin is not None
-            worker.stdin.write("go\n")
-            worker.stdin.flush()
-        for worker in workers:
-            told, _ = worker.communicate()
-            tallies.append(Tally(**json.loads(told)))
-        return Soaked(_sum(tallies), {scope: store.usage_of(scope)[LIMIT] for scope in ("", *ORGS)})
+        with ProcessCrew(partial(open_store, url), workers=processes, patience=PATIENCE) as crew:
+            tally = _sum(crew.race(partial(_work, operations // processes)))
+        return Soaked(tally, {scope: store.usage_of(scope)[LIMIT] for scope in ("", *ORGS)})
 
 
 def open_store(url: str) -> SqlStore | RedisStore:
@@ -88,14 +75,10 @@ def open_store(url: str) -> SqlStore | RedisStore:
     return RedisStore.from_url(url) if url.startswith("unix:") else SqlStore.from_url(url)
 
 
-def _work(url: str, operations: int, number: int) -> None:
-    with closing(open_store(url)) as store, ThreadPoolExecutor(THREADS) as threads:
-        _tell("ready")
-        sys.stdin.readline()
+def _work(operations: int, store: SqlStore | RedisStore, number: int) -> Tally:
+    with ThreadPoolExecutor(THREADS) as threads:
         seeds = [number * THREADS + thread for thread in range(THREADS)]
-        tallies = threads.map(lambda seed: _one_thread(store, -(-operations // THREADS), seed), seeds)
-        tally = _sum(list(tallies))
-    _tell(json.dumps({name: getattr(tally, name) for name in Tally.__slots__}))
+        return _sum(list(threads.map(lambda seed: _one_thread(store, -(-operations // THREADS), seed), seeds)))
 
 
 def _one_thread(store: SqlStore | RedisStore, operations: int, seed: int) -> Tally:
@@ -170,7 +153,4 @@ def main(operations: int) -> int:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--work":
-        _work(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
-    else:
-        sys.exit(main(int(sys.argv[1])))
+    sys.exit(main(int(sys.argv[1])))

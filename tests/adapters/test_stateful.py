@@ -6,6 +6,7 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from tests.adapters.test_broken_stores import CountsRefused, LosesEvents, ReleasesAgain, TellsNobody
+from tests.conftest import examples
 
 from kuploy_saas_kit.adapters import MemoryStore, SqlStore
 from kuploy_saas_kit.testing.clock import ManualClock
@@ -31,7 +32,9 @@ def test_random_histories(machine: Callable[..., type[RuleBasedStateMachine]], u
         empty(store)
         return store
 
-    run_state_machine_as_test(machine(make), settings=settings(max_examples=8, stateful_step_count=20, deadline=None))
+    run_state_machine_as_test(
+        machine(make), settings=settings(max_examples=examples(20), stateful_step_count=20, deadline=None)
+    )
 
 
 @pytest.mark.parametrize(

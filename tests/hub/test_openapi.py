@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.conftest import examples
 from tests.hub.openapi import OpenApi
 from tests.hub.talk import NONCE, SECRET, content, read_token, request, sync_request
 from tests.hub.test_simulator import CLAIM, POLL
@@ -154,7 +155,7 @@ def test_the_client_asks_as_documented(openapi: OpenApi) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(data=st.data())
 def test_what_the_file_allows_is_understood(openapi: OpenApi, path: str, data: st.DataObject) -> None:
     """Every body that is as the file has it is read: the hub answers as documented, and never `invalid_request`."""
@@ -169,7 +170,7 @@ def test_what_the_file_allows_is_understood(openapi: OpenApi, path: str, data: s
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(data=st.data())
 def test_what_the_file_requires_is_required(openapi: OpenApi, path: str, data: st.DataObject) -> None:
     """A body without a required field, or with a field of another type, is `invalid_request`."""

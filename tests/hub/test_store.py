@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.conftest import examples
 from tests.hub.talk import content, sync_request
 from tests.hub.values import NOW
 
@@ -233,7 +234,7 @@ _LICENSES = st.builds(
 _STEPS = st.lists(st.tuples(st.sampled_from(["put", "drop", "fail"]), _TENANTS | _LICENSES), max_size=12)
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(steps=_STEPS)
 def test_both_stores_are_one(steps: list[tuple[str, Row]]) -> None:
     """Any sequence of puts, drops and failed transactions leaves the same rows in memory and in SQLite."""

@@ -1,9 +1,8 @@
 """The counters against a model, and under threads and processes on one SQLite file."""
 
-import multiprocessing
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,34 +10,20 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from tests.conftest import examples
+from tests.plans.hammer import INSTANCE_CAP, LIMIT, ORG_CAP, ORGS, gate_over, hammer
 
 from kuploy_saas_kit.adapters import MemoryStore, SqlStore
 from kuploy_saas_kit.errors import KeyConflictError, LimitExceededError, ReservationExpiredError
-from kuploy_saas_kit.plans import KUPLOY_CLOUD, Gate, Plan, PlanCatalog
 from kuploy_saas_kit.plans.gate import Reservation
 from kuploy_saas_kit.testing.clock import ManualClock
-from kuploy_saas_kit.testing.gates import FixedLicense, FixedPlans, FixedSnapshot
+from kuploy_saas_kit.testing.conformance.crew import ProcessCrew
 
-ORGS = ("one", "two", "three")
-ORG_CAP, INSTANCE_CAP = 5, 11
-LIMIT = "maxProjects"
 TTL = timedelta(minutes=15)
 
 orgs = st.sampled_from(ORGS)
 amounts = st.integers(1, 4)
 keys = st.sampled_from(["k1", "k2", "k3"])
-
-
-def _gate(store: Any, clock: Any = None, *, org_cap: int = ORG_CAP, instance_cap: int = INSTANCE_CAP) -> Gate:
-    plan = Plan("only", "Only", limits={LIMIT: org_cap, "maxApps": org_cap}, is_default=True)
-    snapshot = FixedSnapshot(KUPLOY_CLOUD.tiers["enterprise"], caps={LIMIT: instance_cap, "maxApps": instance_cap})
-    return Gate(
-        license=FixedLicense(snapshot),
-        plans=FixedPlans(PlanCatalog([plan])),
-        subscriptions=store,
-        usage=store,
-        clock=clock,
-    )
 
 
 class CounterMachine(RuleBasedStateMachine):
@@ -48,7 +33,7 @@ class CounterMachine(RuleBasedStateMachine):
         super().__init__()
         self.clock = ManualClock()
         self.store = MemoryStore(self.clock)
-        self.gate = _gate(self.store, self.clock)
+        self.gate = gate_over(self.store, self.clock)
         self.plain: Counter[str] = Counter()
         self.held: dict[tuple[str, str], int] = {}
         self.open: list[tuple[Reservation, str, int, Any]] = []
@@ -156,7 +141,7 @@ class CounterMachine(RuleBasedStateMachine):
         assert self.store.usage_of("").get(LIMIT, 0) == sum(counted.values())
 
 
-CounterMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+CounterMachine.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)
 TestCounters = CounterMachine.TestCase
 
 
@@ -164,7 +149,7 @@ def test_an_expired_reservation_whose_room_is_gone() -> None:
     """Committing after the end raises if somebody else took the room, and takes again if not."""
     clock = ManualClock()
     store = MemoryStore(clock)
-    gate = _gate(store, clock)
+    gate = gate_over(store, clock)
     late, lucky = gate.reserve("one", LIMIT, 3, ttl=TTL), gate.reserve("two", LIMIT, 3, ttl=TTL)
     clock.advance(TTL)
     assert gate.acquire("one", LIMIT, 5).granted
@@ -174,50 +159,13 @@ def test_an_expired_reservation_whose_room_is_gone() -> None:
     assert (store.usage_of("one")[LIMIT], store.usage_of("two")[LIMIT]) == (5, 3)
 
 
-def _hammer(url: str, seed: int) -> Counter[str]:
-    """One process with four threads that acquire, release and reserve; what it still holds at the end, by org."""
-    store = SqlStore.from_url(url)
-    gate = _gate(store, org_cap=40, instance_cap=90)
-
-    def work(turn: int) -> Counter[str]:
-        kept: Counter[str] = Counter()
-        for step in range(12):
-            org_id = ORGS[(seed + turn + step) % len(ORGS)]
-            if step % 5 == 4 and kept[org_id]:
-                gate.release(org_id, LIMIT)
-                kept[org_id] -= 1
-            elif step % 3 == 0:
-                kept[org_id] += _reserved(gate, org_id, keep=step % 2 == 0)
-            elif gate.acquire_all(org_id, {LIMIT: 1, "maxApps": 1}).granted:
-                gate.release(org_id, "maxApps")
-                kept[org_id] += 1
-        return kept
-
-    with ThreadPoolExecutor(4) as pool:
-        held = sum(pool.map(work, range(4)), Counter[str]())
-    store.close()
-    return held
-
-
-def _reserved(gate: Gate, org_id: str, *, keep: bool) -> int:
-    try:
-        reservation = gate.reserve(org_id, LIMIT)
-    except LimitExceededError:
-        return 0
-    if keep:
-        reservation.commit()
-        return 1
-    reservation.release()
-    return 0
-
-
 def test_threads_and_processes_on_one_file(tmp_path: Path) -> None:
     """Sixteen threads in four processes: never over a cap, never lost, and what is counted is what is held."""
     url = f"sqlite:///{tmp_path / 'kit.db'}"
     store = SqlStore.from_url(url)
     store.migrate()
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
-        held = sum(pool.starmap(_hammer, [(url, seed) for seed in range(4)]), Counter[str]())
+    with ProcessCrew(partial(SqlStore.from_url, url), workers=4) as crew:
+        held = sum(crew.race(hammer), Counter[str]())
     counted = {org_id: store.usage_of(org_id)[LIMIT] for org_id in ORGS}
     assert counted == {org_id: held[org_id] for org_id in ORGS}
     assert store.usage_of("")[LIMIT] == sum(counted.values()) <= 90

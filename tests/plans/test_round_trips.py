@@ -1,11 +1,13 @@
 """Plans as other places write them: the hub's JSON and the columns of `cloud_plans`."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.conftest import examples
 
 from kuploy_saas_kit.adapters import SqlStore
 from kuploy_saas_kit.hub.catalogs import plan_to_wire
@@ -45,13 +47,13 @@ def test_the_hubs_json(catalog: PlanCatalog, name: str) -> None:
     assert {one.key for one in read.unknown_keys} <= {"futureFeature", "maxFutureThings"}
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.lists(catalogs(), min_size=1, max_size=3))
-def test_the_columns_of_cloud_plans(tmp_path_factory: Any, history: list[PlanCatalog]) -> None:
+def test_the_columns_of_cloud_plans(tmp_path_factory: Any, sqlite_template: Path, history: list[PlanCatalog]) -> None:
     """Every plan comes back from the table as it went in; what a later catalog lacks is inactive and kept."""
-    folder: Path = tmp_path_factory.mktemp("plans")
-    store = SqlStore.from_url(f"sqlite:///{folder / 'kit.db'}")
-    store.migrate()
+    file: Path = tmp_path_factory.mktemp("plans") / "kit.db"
+    shutil.copy(sqlite_template, file)
+    store = SqlStore.from_url(f"sqlite:///{file}")
     seen: set[str] = set()
     for revision, catalog in enumerate(history):
         store.replace_plans(catalog, revision=revision)

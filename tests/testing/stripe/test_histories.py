@@ -9,6 +9,7 @@ import stripe
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+from tests.conftest import examples
 from tests.testing.stripe.shapes import problems
 from tests.testing.stripe.shop import Row, Shop
 
@@ -174,4 +175,6 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=25, stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow])
+TestHistories.settings = settings(
+    max_examples=examples(25), stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow]
+)
