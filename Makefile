@@ -90,6 +90,19 @@ fuzz-webhooks: $(VENV)/.installed-test ## try a million mutated webhook deliveri
 interleavings: $(VENV)/.installed-test ## try every interleaving of two provisioning replicas: some minutes
 	EXHAUSTIVE=1 $(PYTEST) -o faulthandler_timeout=0 --log-cli-level=INFO --log-disable=stripe -k test_every_interleaving tests/stripe_provision/test_interleavings.py
 
+.PHONY: stripe-bounds
+stripe-bounds: ## run the Stripe tests with the oldest and the newest package of the series that the kit accepts
+	$(need-python)
+	for wanted in 'stripe==16.0.0' 'stripe>=16,<17'; do \
+		rm -rf $(VENV)-stripe && $(PYTHON) -m venv $(VENV)-stripe && \
+		$(VENV)-stripe/bin/python -m pip install --quiet --upgrade 'pip>=25.3' && \
+		grep -v '^stripe==' constraints.txt > $(VENV)-stripe/constraints.txt && \
+		$(VENV)-stripe/bin/python -m pip install --quiet --constraint $(VENV)-stripe/constraints.txt --editable . --group test "$$wanted" && \
+		$(VENV)-stripe/bin/python -m pip freeze | grep '^stripe==' && \
+		$(VENV)-stripe/bin/python -m pytest $(PYTEST_ARGS) tests/stripe_provision tests/testing/stripe || exit 1; \
+	done
+	rm -rf $(VENV)-stripe
+
 .PHONY: kill-license
 kill-license: $(VENV)/.installed-test ## kill 400 processes per store while they write the license
 	$(BIN)/python -m tests.license.kill_writes 400
@@ -138,7 +151,7 @@ constraints: ## resolve all extras and groups anew into constraints.txt
 
 .PHONY: clean
 clean: ## remove what the other targets made, and the virtual environment
-	rm -rf $(VENV) $(SMOKE) $(VENV)-constraints build dist site .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache \
+	rm -rf $(VENV) $(SMOKE) $(VENV)-constraints $(VENV)-stripe build dist site .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache \
 		.hypothesis benchmarks/out
 	find src tests docs examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -6,10 +6,13 @@ import copy
 import pickle
 import subprocess
 import sys
+import tomllib
 import traceback
 import warnings
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -19,8 +22,8 @@ from tests.stripe_provision.world import LIVE_KEY, NO_WAIT, TEST_KEY, World, cat
 from kuploy_saas_kit import stripe_provision
 from kuploy_saas_kit._retry import RetryBudget, call_with_retries
 from kuploy_saas_kit.adapters.memory import MemoryStore
-from kuploy_saas_kit.errors import BillingError, StripeRejectedError, StripeUnavailableError
-from kuploy_saas_kit.stripe_provision import StripeGateway, StripePort, StripeProvisioner
+from kuploy_saas_kit.errors import BillingError, ConfigurationError, StripeRejectedError, StripeUnavailableError
+from kuploy_saas_kit.stripe_provision import StripeGateway, StripePort, StripeProvisioner, gateway
 from kuploy_saas_kit.stripe_provision.gateway import API_VERSION
 from kuploy_saas_kit.testing.stripe import StripeSimulator
 
@@ -29,6 +32,46 @@ def test_the_gateway_is_the_port() -> None:
     """The adapter fits the port that everything else is written against."""
     port: StripePort = World().gateway
     assert port.space().account_id == "acct_sim"
+
+
+@pytest.mark.parametrize("installed", ["16.0.0", "16.1.0", "16.99.1", "16.2.0b1"])
+def test_stripe_16_is_accepted(installed: str) -> None:
+    """Every version of the series, released or to come; the package that is installed is one."""
+    gateway.require_series(installed)
+    gateway.require_series(stripe.VERSION)
+
+
+@pytest.mark.parametrize("installed", ["12.5.1", "15.6.2", "17.0.0", "160.1.0", "1.6", ""])
+def test_another_stripe_is_refused(installed: str) -> None:
+    """The error says what is installed, what is needed and what to type."""
+    with pytest.raises(ConfigurationError) as caught:
+        gateway.require_series(installed)
+    assert str(caught.value) == (
+        f"the package stripe {installed} is installed and this version of the kit works with 16.x: "
+        "pip install 'kuploy-saas-kit[stripe]'"
+    )
+
+
+def test_another_stripe_is_refused_before_anything_is_sold() -> None:
+    """A host that has it installed is told when it first uses Stripe, and not by what Stripe's package then does."""
+    code = """
+        import stripe
+        stripe.VERSION = "17.0.0"
+        from kuploy_saas_kit.errors import ConfigurationError
+        try:
+            from kuploy_saas_kit.stripe_provision import StripeGateway
+        except ConfigurationError as error:
+            print(error)
+    """
+    command = [sys.executable, "-c", dedent(code)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - our own code
+    assert done.stdout.startswith("the package stripe 17.0.0 is installed")
+
+
+def test_the_extra_asks_for_the_series_that_is_accepted() -> None:
+    """What pip installs is what the gateway accepts, and not more."""
+    manifest = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert manifest["project"]["optional-dependencies"]["stripe"] == [f"stripe>={gateway.SERIES},<{gateway.SERIES + 1}"]
 
 
 def test_every_request_is_pinned_to_one_api_version() -> None:

@@ -42,6 +42,9 @@ try:
 except ImportError as error:  # pragma: no cover - run in an environment without the extra
     raise ConfigurationError("Stripe needs an extra: pip install 'kuploy-saas-kit[stripe]'") from error
 
+SERIES: Final = 16
+"""The major version of the package that this version of the kit works with: each has moved what the kit reads."""
+
 API_VERSION: Final = "2026-10-28.endive"
 """The shape of Stripe's answers that this version of the kit reads."""
 
@@ -57,6 +60,18 @@ _KEY_LIKE: Final = re.compile(r"\b(sk|rk|pk|whsec)_\S+")
 _PERMISSION: Final = re.compile(r"\brak_[a-z_]+")
 
 _log = logging.getLogger("kuploy_saas_kit.stripe")
+
+
+def require_series(installed: str) -> None:
+    """`ConfigurationError` unless *installed* is a version of the package that the kit works with."""
+    if installed.partition(".")[0] != str(SERIES):
+        raise ConfigurationError(
+            f"the package stripe {installed} is installed and this version of the kit works with {SERIES}.x: "
+            "pip install 'kuploy-saas-kit[stripe]'"
+        )
+
+
+require_series(stripe.VERSION)
 
 KeysSource: TypeAlias = Callable[[], StripeKeys | None]
 _Request: TypeAlias = Callable[[Any, dict[str, Any]], Any]
