@@ -1,6 +1,7 @@
 """Redis goes away in the middle of every verb: a clear error, nothing half-written, nothing done twice."""
 
 import inspect
+import select
 import socket
 import tempfile
 import threading
@@ -88,7 +89,7 @@ class Line(Enum):
 
 
 class Proxy:
-    """A way to the server that can be cut. It carries one request and one answer at a time, as the store does."""
+    """A way to the server that can be cut. *requests* counts what was sent, for whoever waits for each answer."""
 
     def __init__(self, server: RedisServer, folder: Path) -> None:
         self.url = f"unix://{folder / 'proxy.sock'}"
@@ -118,15 +119,14 @@ class Proxy:
     def _carry(self, client: socket.socket) -> None:
         with client, socket.socket(socket.AF_UNIX) as server:
             server.connect(self._server)
-            while request := client.recv(1 << 16):
-                self.requests += 1
-                if self.line is Line.CUT_BEFORE:
+            while True:
+                ready, _, _ = select.select([client, server], [], [])
+                came = ready[0].recv(1 << 16)
+                is_request = ready[0] is client
+                self.requests += is_request and came != b""
+                if not came or self.line is (Line.CUT_BEFORE if is_request else Line.CUT_AFTER):
                     return
-                server.sendall(request)
-                answer = server.recv(1 << 16)
-                if self.line is Line.CUT_AFTER:
-                    return
-                client.sendall(answer)
+                (server if is_request else client).sendall(came)
 
 
 @pytest.fixture(scope="module")

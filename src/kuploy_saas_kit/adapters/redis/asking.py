@@ -47,15 +47,15 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 class Asked(NamedTuple, Generic[T]):
     """One command, and what its answer means. *script* is what it runs, for a server that has not seen it yet."""
 
-    command: tuple[str | bytes | int, ...]
+    command: tuple[bytes, ...]
     read: Callable[[Any], T]
     script: Script | None = None
 
     @property
-    def with_text(self) -> tuple[str | bytes | int, ...]:
+    def with_text(self) -> tuple[bytes, ...]:
         """The same command with the script's text in place of its digest."""
         assert self.script is not None  # noqa: S101 - only a script can be missing at the server
-        return ("EVAL", self.script.text, *self.command[2:])
+        return (b"EVAL", self.script.text, *self.command[2:])
 
 
 class Asking:
@@ -81,7 +81,9 @@ class Asking:
         for claim in ordered:
             room = highest_before(claim)
             args += (claim.limit.encode(), b"%d" % claim.amount, b"%d" % room if room >= 0 else b"")
-        args += (self._root, self._now())
+        args.append(self._root)
+        if self._clock is not None or key is not None:
+            args.append(self._now())
         if key is not None:
             amounts = json.dumps(_entries(amounts_of(ordered)))
             args += (_place(claims[0].scope, key), amounts.encode(), _length(ttl) if ttl is not None else b"")
@@ -95,7 +97,7 @@ class Asking:
         return _script(scripts.GIVE_BACK, counters, args, partial(_answered, amounts))
 
     def usage_of(self, scope: str) -> Asked[Mapping[str, int]]:
-        return Asked(("HGETALL", self._used + scope.encode()), _counters)
+        return Asked((b"HGETALL", self._used + scope.encode()), _counters)
 
     def seed_usage(self, counter: CounterKey, value: int) -> Asked[None]:
         scope, limit = counter
@@ -127,10 +129,10 @@ class Asking:
         return _script(scripts.METER, keys, args, partial(_recorded, sums))
 
     def meter_total(self, scope: str, limit: str, period: datetime) -> Asked[int]:
-        return Asked(("HGET", self._key("meters"), _meter(scope, limit, period)), lambda answer: int(answer or 0))
+        return Asked((b"HGET", self._key("meters"), _meter(scope, limit, period)), lambda answer: int(answer or 0))
 
     def announce_once(self, name: str) -> Asked[Announced]:
-        return Asked(("SADD", self._key("announced"), name), lambda added: Announced(bool(added)))
+        return Asked((b"SADD", self._key("announced"), name.encode()), lambda added: Announced(bool(added)))
 
     # The change feed
 
@@ -152,7 +154,7 @@ class Asking:
     # The license
 
     def load_license(self) -> Asked[LicenseRecord | None]:
-        return Asked(("HGETALL", self._license_key), _license)
+        return Asked((b"HGETALL", self._license_key), _license)
 
     def save_license(self, record: LicenseRecord, *, instead_of: LicenseRecord | None = None) -> Asked[LicenseSaved]:
         replaced = _identity(instead_of) if instead_of is not None else b""
@@ -166,13 +168,13 @@ class Asking:
         return _script(scripts.FIRST, [self._key("instance_id")], [candidate.encode()], _same)
 
     def load_license_key(self) -> Asked[str | None]:
-        return Asked(("GET", self._key("license_key")), _same)
+        return Asked((b"GET", self._key("license_key")), _same)
 
     def save_license_key(self, license_key: str | None) -> Asked[None]:
         return self._kept("license_key", license_key)
 
     def load_claim(self) -> Asked[ClaimRecord | None]:
-        return Asked(("GET", self._key("claim")), _claim)
+        return Asked((b"GET", self._key("claim")), _claim)
 
     def save_claim(self, claim: ClaimRecord | None) -> Asked[None]:
         return self._kept("claim", json.dumps(_claim_fields(claim)) if claim is not None else None)
@@ -202,11 +204,11 @@ class Asking:
 
     def _kept(self, name: str, value: str | None) -> Asked[None]:
         key = self._key(name)
-        return Asked(("DEL", key) if value is None else ("SET", key, value), _nothing)
+        return Asked((b"DEL", key) if value is None else (b"SET", key, value.encode()), _nothing)
 
 
 def _script(script: Script, keys: Sequence[bytes], args: Iterable[bytes], read: Callable[[Any], T]) -> Asked[T]:
-    return Asked(("EVALSHA", script.digest, len(keys), *keys, *args), read, script)
+    return Asked((b"EVALSHA", script.digest, b"%d" % len(keys), *keys, *args), read, script)
 
 
 def _same(answer: Any) -> Any:

@@ -16,8 +16,8 @@ class Script:
     __slots__ = ("digest", "text")
 
     def __init__(self, *parts: str) -> None:
-        self.text = "".join(parts)
-        self.digest = sha1(self.text.encode(), usedforsecurity=False).hexdigest().encode()
+        self.text = "".join(parts).encode()
+        self.digest = sha1(self.text, usedforsecurity=False).hexdigest().encode()
 
 
 _AT_MOST: Final = """
@@ -86,8 +86,9 @@ end
 
 TAKE: Final = Script(
     """
--- KEYS: the counters of each claim's scope. ARGV: {limit, amount, room} of each claim, then prefix, now, and under a
--- key place, amounts, ttl. The answer: the values after the take, or {outcome, blocking claim, values}.
+-- KEYS: the counters of each claim's scope. ARGV: {limit, amount, room} of each claim, then prefix, now if anybody but
+-- the server tells it, and under a key place, amounts, ttl.
+-- The answer: the values after the take, or {outcome, blocking claim, values}.
 local count = #KEYS
 local rest = 3 * count
 if not ARGV[rest + 3] then
@@ -110,7 +111,7 @@ end
     _INSTANT,
     _HOLDINGS,
     """
-local prefix, now = ARGV[rest + 1], instant(ARGV[rest + 2])
+local prefix, now = ARGV[rest + 1], instant(ARGV[rest + 2] or '')
 local place, amounts, ttl = ARGV[rest + 3], ARGV[rest + 4], ARGV[rest + 5]
 
 local function values()
