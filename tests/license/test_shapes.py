@@ -5,31 +5,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.hub.values import NOW
-from tests.license.doubles import CATALOG, payload, plan
-from tests.license.fuzz_tokens import both_readings, fuzz_payloads, mutated_payload
+from tests.license.fuzz_tokens import FULL, WRITTEN, both_readings, fuzz_payloads, mutated_payload
 
 from kuploy_saas_kit.errors import PayloadRejectedError
 from kuploy_saas_kit.license.shapes import payload_at_once, token_at_once
 from kuploy_saas_kit.license.strict_json import parse_strict
 
-FULL = payload(
-    NOW,
-    paidUntil=1_900_000_000,
-    statusReason="",
-    periods={"buildMinutesPerMonth": [1, 2]},
-    usageElsewhere={"maxProjects": 3},
-    allowances={"maxProjects": -1},
-    nonce="n",
-    catalog={
-        "revision": 7,
-        "plans": [*CATALOG["plans"], plan("x", description='two\nlines, "quoted" \\ é', isActive=False)],
-    },
-)
-COMPACT = json.dumps(FULL, separators=(",", ":"), ensure_ascii=False).encode()
 
-
-@pytest.mark.parametrize("spelling", [COMPACT, json.dumps(FULL).encode(), json.dumps(FULL, indent=1).encode()])
+@pytest.mark.parametrize("spelling", [WRITTEN, json.dumps(FULL).encode(), json.dumps(FULL, indent=1).encode()])
 def test_what_a_hub_writes_is_read_in_one_pass(spelling: bytes) -> None:
     """Every field, escapes and any spacing are within the fast pass, and it reads them as the slow one does."""
     assert payload_at_once(spelling) is not None
@@ -56,8 +39,8 @@ def places_of_names() -> list[bytes]:
 @pytest.mark.parametrize("pair", sorted(set(places_of_names())))
 def test_no_name_twice(pair: bytes) -> None:
     """Each name of each object, written a second time with the same value, makes the fast pass say nothing."""
-    assert pair in COMPACT
-    twice = COMPACT.replace(pair, pair + b"," + pair, 1)
+    assert pair in WRITTEN
+    twice = WRITTEN.replace(pair, pair + b"," + pair, 1)
     assert payload_at_once(twice) is None
     with pytest.raises(PayloadRejectedError) as caught:
         parse_strict(twice)
@@ -69,7 +52,7 @@ def test_no_section_twice(section: str) -> None:
     """A whole section in front of the real one, which would win, is seen too, empty or not."""
     sections: list[dict[str, Any]] = [{section: {}}, {section: FULL[section]}]
     for extra in sections:
-        twice = b"{" + json.dumps(extra).encode()[1:-1] + b"," + COMPACT[1:]
+        twice = b"{" + json.dumps(extra).encode()[1:-1] + b"," + WRITTEN[1:]
         assert payload_at_once(twice) is None
 
 
@@ -95,15 +78,15 @@ def test_what_is_not_known_is_left_to_the_slow_pass(extra: bytes) -> None:
 
 def test_mutations_are_read_alike() -> None:
     """A short run of the fuzzer: wherever the fast pass says yes the slow one says the same, word for word."""
-    seen = fuzz_payloads(COMPACT, 3000, seed=5)
+    seen = fuzz_payloads(WRITTEN, 3000, seed=5)
     assert seen["read at once"] > 100
     assert seen["left to the strict pass"] > 1000
 
 
-@given(st.binary(max_size=12), st.integers(0, len(COMPACT)))
+@given(st.binary(max_size=12), st.integers(0, len(WRITTEN)))
 def test_bytes_anywhere_are_read_alike(inserted: bytes, place: int) -> None:
     """So it does with arbitrary bytes put in anywhere."""
-    both_readings(COMPACT[:place] + inserted + COMPACT[place:])
+    both_readings(WRITTEN[:place] + inserted + WRITTEN[place:])
 
 
 @pytest.mark.parametrize(
@@ -139,4 +122,4 @@ def test_the_envelope_is_opened_at_once(body: bytes) -> None:
 def test_the_fuzzer_mutates() -> None:
     """Mutations differ from what they are made of, more often than not."""
     dice = random.Random(1)  # noqa: S311 - reproducible, not secret
-    assert sum(mutated_payload(COMPACT, dice) != COMPACT for _ in range(100)) > 80
+    assert sum(mutated_payload(WRITTEN, dice) != WRITTEN for _ in range(100)) > 80
