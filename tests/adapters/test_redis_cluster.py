@@ -11,7 +11,8 @@ import pytest
 from tests.adapters.test_redis_dies import VERBS
 from tests.conftest import why_no_redis
 
-from kuploy_saas_kit.adapters import MemoryStore, RedisStore
+from kuploy_saas_kit.adapters import AsyncRedisStore, MemoryStore, RedisStore
+from kuploy_saas_kit.plans.ports import Claim
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.base import NOW
 from kuploy_saas_kit.testing.conformance.usage import seed
@@ -69,6 +70,19 @@ def test_every_verb(client: Any) -> None:
             assert answer == verb(oracle), name
     store.erase()
     assert store.usage_of("acme") == {}
+
+
+@pytest.mark.anyio
+async def test_what_is_awaited(client: Any) -> None:
+    """The awaited store takes a cluster's client too."""
+    from redis.asyncio import RedisCluster  # noqa: PLC0415 - where it is missing these tests are skipped
+
+    node = client.get_default_node()
+    store = AsyncRedisStore(RedisCluster(host=node.host, port=node.port, decode_responses=True))
+    await store.put_usage("awaited", "maxProjects", 2)
+    taken = await store.take([Claim("awaited", "maxProjects", 1, 2)])
+    assert (taken.outcome, taken.used) == ("refused", {("awaited", "maxProjects"): 2})
+    await store.close()
 
 
 def test_who_waits_is_woken(client: Any) -> None:

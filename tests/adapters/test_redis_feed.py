@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from datetime import timedelta
 from functools import partial
 from threading import Event
 
@@ -12,6 +13,7 @@ from tests.kit.world import make_world
 from kuploy_saas_kit.adapters import MemoryStore, RedisStore
 from kuploy_saas_kit.adapters.redis import feed, listening
 from kuploy_saas_kit.adapters.redis.feed import LOOK_AT_ALL
+from kuploy_saas_kit.adapters.redis.listening import ChangeListener
 from kuploy_saas_kit.plans.ports import ChangeSignal, Everyone
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.clock import ManualClock
@@ -154,6 +156,20 @@ def test_who_waits_is_woken(store: RedisStore) -> None:
     assert woken.wait(PATIENCE)
     watch.stop()
     assert store._client.pubsub_numsub(store._asking.channel) == [(store._asking.channel.decode(), 0)]
+
+
+def test_one_look_for_all_that_was_said(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many changes wake once, and silence never; a moment passes before the next call."""
+    monkeypatch.setattr(listening, "_LISTEN_SECONDS", 0.01)
+    calls: list[None] = []
+    listener = ChangeListener(store._client, store._asking.channel, lambda: calls.append(None))
+    listener.stop()  # before it began
+    assert (listener._listen(), len(calls)) == (listening._AFTER_A_WORD, 1)
+    for org_id in ("a", "b", "c"):
+        store.publish_change(org_id)
+    assert (listener._listen(), len(calls)) == (listening._AFTER_A_WORD, 2)
+    assert (listener._listen(), len(calls)) == (timedelta(), 2)
+    listener.stop()
 
 
 def test_a_subscription_that_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
