@@ -1,11 +1,9 @@
 """Each law of the suite can fail: stores with one mistake each, and the law that finds it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from inspect import signature
-from threading import Barrier, BrokenBarrierError
 from typing import Any
 
 import pytest
@@ -15,6 +13,7 @@ from kuploy_saas_kit.license.ports import Lease, LicenseRecord, LicenseSaved
 from kuploy_saas_kit.model.plan import Plan, PlanCatalog
 from kuploy_saas_kit.model.subscription import Assignment, OrgSubscription, StripeSpace
 from kuploy_saas_kit.plans.ports import (
+    INSTANCE,
     Announced,
     AssignmentSaved,
     Changes,
@@ -34,7 +33,7 @@ from kuploy_saas_kit.plans.ports import (
 from kuploy_saas_kit.stripe_provision.ports import OnChange, SubscriptionPut
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.clock import ManualClock
-from kuploy_saas_kit.testing.conformance.base import NOW, WORKERS
+from kuploy_saas_kit.testing.conformance.base import NOW
 from kuploy_saas_kit.testing.conformance.crew import ThreadCrew
 
 ELSEWHERE = StripeSpace("acct_1", livemode=True)
@@ -43,21 +42,26 @@ ELSEWHERE = StripeSpace("acct_1", livemode=True)
 class ChecksThenActs(MemoryStore):
     """Reads how much is left, decides, and writes; what every rate-limit tutorial shows."""
 
-    def __init__(self, clock: ManualClock) -> None:
-        super().__init__(clock)
-        self._all_have_read = Barrier(WORKERS)
-
     def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
-        fits = all(isinstance(c.cap, int) and self.usage_of(c.scope)[c.limit] + c.amount <= c.cap for c in claims)
-        with suppress(BrokenBarrierError):
-            self._all_have_read.wait(timeout=5)
-            self._all_have_read.abort()  # only the first round needs to meet
-        if not fits:
+        if not all(isinstance(c.cap, int) and self.usage_of(c.scope)[c.limit] + c.amount <= c.cap for c in claims):
             return Taken(TakeOutcome.REFUSED)
         for claim in claims:
             with self._lock:
                 self._state.used[claim.counter] += claim.amount
         return Taken(TakeOutcome.TAKEN)
+
+
+class WritesWhatItRead(MemoryStore):
+    """Reads a counter, and writes the sum of what it read and what it takes: the last one to write wins."""
+
+    def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
+        read = {claim.counter: self._state.used.get(claim.counter, 0) for claim in claims}
+        taken = super().take(claims, key=key, ttl=ttl)
+        if taken.outcome is TakeOutcome.TAKEN:
+            after = {claim.counter: read[claim.counter] + claim.amount for claim in claims}
+            self._state.used.update(after)
+            return replace(taken, used=after)
+        return taken
 
 
 class TakesRowByRow(MemoryStore):
@@ -69,6 +73,29 @@ class TakesRowByRow(MemoryStore):
             if taken.outcome is not TakeOutcome.TAKEN:
                 return taken
         return super().take(claims[-1:], key=key, ttl=ttl)
+
+
+class LeaksTheInstance(MemoryStore):
+    """Takes from the instance first and keeps it where the org has no room: a data-modifying CTE that always runs."""
+
+    def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
+        taken = super().take(claims, key=key, ttl=ttl)
+        if taken.blocking is not None and taken.blocking.scope != INSTANCE:
+            for claim in claims:
+                self._state.used[claim.counter] += claim.amount if claim.scope == INSTANCE else 0
+        return taken
+
+
+class LeaksWhatIsLocked(MemoryStore):
+    """Reads the counters of every org once it has the lock for one of them."""
+
+    def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
+        taken = super().take(claims, key=key, ttl=ttl)
+        if taken.outcome is TakeOutcome.TAKEN:
+            for counter in self._state.used:
+                if counter[1] == claims[0].limit and counter[0] not in {INSTANCE, claims[0].scope}:
+                    self._state.used[counter] += claims[0].amount
+        return taken
 
 
 class OffByOne(MemoryStore):
@@ -162,6 +189,21 @@ class OwnClock(MemoryStore):
 
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(ManualClock(NOW))
+
+
+class NaiveClock(MemoryStore):
+    """Keeps instants without their zone, as a column `timestamp` does."""
+
+    def take_lease(self, name: str, holder: str, ttl: timedelta) -> Lease:
+        lease = super().take_lease(name, holder, ttl)
+        return replace(lease, until=lease.until.replace(tzinfo=None))
+
+
+class ForgetsExpiry(MemoryStore):
+    """Holds for ever whatever is taken: the column for the end is there, and nobody writes it."""
+
+    def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
+        return super().take(claims, key=key)
 
 
 class NeverSweeps(MemoryStore):
@@ -301,6 +343,19 @@ class LeaseForAll(MemoryStore):
         return super().take_lease(name, holder, ttl)
 
 
+class LeaseForTwo(MemoryStore):
+    """Looks whether the lease is free, and then takes it."""
+
+    def take_lease(self, name: str, holder: str, ttl: timedelta) -> Lease:
+        owner, lease = self._state.leases.get(name, (holder, None))
+        now = self._clock.now()
+        if lease is not None and owner != holder and now < lease.until:
+            return Lease(held=False, until=lease.until)
+        taken = Lease(held=True, until=now + ttl)
+        self._state.leases[name] = (holder, taken)
+        return taken
+
+
 class AnybodyDrops(MemoryStore):
     """Gives up a lease that somebody else holds."""
 
@@ -425,6 +480,11 @@ provisioning, subscriptions = conformance.ProvisioningStoreTests(), conformance.
 LAWS = [
     Law(ChecksThenActs, usage.test_a_race_for_the_last_units),
     Law(ChecksThenActs, usage.test_a_race_between_orgs),
+    Law(WritesWhatItRead, usage.test_a_race_for_the_last_units),
+    Law(WritesWhatItRead, usage.test_a_race_of_all_verbs),
+    Law(LeaksTheInstance, usage.test_the_last_unit_fits_and_no_more),
+    Law(LeaksTheInstance, usage.test_a_race_for_the_last_units),
+    Law(LeaksWhatIsLocked, usage.test_no_org_sees_another),
     Law(TakesRowByRow, usage.test_a_refusal_by_the_instance_takes_nothing_from_the_org),
     Law(TakesRowByRow, usage.test_a_race_between_orgs),
     Law(OffByOne, usage.test_the_last_unit_fits_and_no_more),
@@ -439,6 +499,8 @@ LAWS = [
     Law(LeaksOtherOrgs, usage.test_no_org_sees_another),
     Law(SetsOnlyTheOrg, usage.test_a_measured_value_moves_the_sum),
     Law(OwnClock, holdings.test_a_holding_ends_at_its_time),
+    Law(ForgetsExpiry, holdings.test_a_holding_ends_at_its_time),
+    Law(ForgetsExpiry, holdings.test_what_expired_counts_until_it_is_swept),
     Law(NeverSweeps, holdings.test_a_take_without_room_sweeps_first),
     Law(ReleasesAgain, holdings.test_a_release_returns_once, {"settled": False}),
     Law(SettlesWhatExpired, holdings.test_what_cannot_be_settled),
@@ -459,6 +521,8 @@ LAWS = [
     Law(LastIdWins, identity.test_one_instance_id),
     Law(LeaseForAll, leases.test_one_holder),
     Law(LeaseForAll, leases.test_a_race_for_a_lease),
+    Law(LeaseForTwo, leases.test_a_race_for_a_lease),
+    Law(NaiveClock, leases.test_one_holder),
     Law(AnybodyDrops, leases.test_giving_it_up),
     Law(OwnClock, leases.test_an_expired_lease_is_free),
     Law(OneSpace, provisioning.test_no_space_sees_another, {"space": ELSEWHERE}),

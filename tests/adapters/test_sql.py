@@ -9,7 +9,7 @@ from kuploy_saas_kit.adapters import AsyncSqlStore, SqlStore
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.crashes import Stepping
-from kuploy_saas_kit.testing.conformance.crew import Opener
+from kuploy_saas_kit.testing.conformance.crew import Crew, Opener, ThreadCrew
 from kuploy_saas_kit.testing.conformance.statements import before_each_statement
 from kuploy_saas_kit.testing.conformance.threads import FromThreads
 
@@ -80,16 +80,14 @@ class TestCustomers(SqlTests, conformance.CustomerStoreTests): ...
 
 
 class AsyncSqlTests:
-    kills = 1  # the verbs are those that the sync store was killed in
-
     @pytest.fixture
     def store(self, clock: ManualClock, url: str) -> Iterator[FromThreads]:
         with FromThreads(lambda: AsyncSqlStore.from_url(url, clock=clock)) as store:
             yield store
 
     @pytest.fixture
-    def reopen(self, url: str) -> Opener:
-        return partial(FromThreads, partial(AsyncSqlStore.from_url, url))
+    def crew(self, store: FromThreads) -> Crew:
+        return ThreadCrew(store)  # processes race for the same statements of the sync store
 
 
 class TestAsyncPlans(AsyncSqlTests, conformance.PlanStoreTests): ...
