@@ -33,13 +33,16 @@ T = TypeVar("T")
 
 
 class RedisStore:
-    """Implements the usage, holding, meter, announcement, license, identity and lease ports in Redis (6.2 or newer).
+    """Implements the ports of counting, of the license and of the change feed in Redis (6.2 or newer).
 
-    `RedisStore.from_url("redis://localhost/0")`, or over a client of the host's, made with `decode_responses=True`
-    and without retries: a take whose answer was lost may have been done, and must not be sent again by itself.
-    What Redis loses is lost: counters are seeded again from the host's
-    own rows, the license comes with the next sync, holdings and meters are gone. Expiry and leases go by the server's
-    clock, or by *clock*. Whatever Redis does is `StorageError`.
+    `RedisStore.from_url("redis://localhost/0")`, or over a client of the host's that was made with
+    `decode_responses=True`; one of a cluster without retries. Every verb is one command or script: it is done as a
+    whole or not at all, and sent once. Whatever Redis does is `StorageError`; whether a verb was done is not known
+    where its answer was lost, so ask again under the same key.
+
+    What Redis loses is lost: counters are seeded again from the host's own rows, the license comes with the next sync,
+    readers of the change feed look at everyone; holdings, meters, and an identity that nobody configured are gone.
+    Expiry and leases go by the server's clock, or by *clock*.
     """
 
     def __init__(self, client: Any, *, prefix: str = "kuploy-saas-kit", clock: Clock | None = None) -> None:
