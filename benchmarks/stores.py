@@ -3,9 +3,9 @@
     python benchmarks/stores.py [--seconds 0.5] [--rounds 7] [--only Redis]
 
 Each round times both forms, in turn the one and the other first, on the same server and with the same number of
-connections, and the ratio is taken inside the round; the median of the rounds is shown. Servers run on this machine, reached through socket files, and
-PostgreSQL without fsync: what is compared is the work around one round trip, which durability only dilutes. Nothing
-here enforces a target.
+connections, and the ratio is taken inside the round; the median of the rounds is shown. Servers run on this machine,
+reached through socket files, and PostgreSQL without fsync: what is compared is the work around one round trip, which
+durability only dilutes. Nothing here enforces a target.
 """
 
 from __future__ import annotations
