@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def test_the_commands_of_a_page_exist(page: Path) -> None:
         if block.language == "console":
             for line in block.text.splitlines():
                 if line.startswith("$ "):
-                    for command in line[2:].replace(".venv/bin/", "").split(" && "):
+                    for command in re.split(r" && | \| ", line[2:].replace(".venv/bin/", "")):
                         _check_command(shlex.split(command, comments=True))
 
 
@@ -81,6 +81,8 @@ def _run_all(page: Path, namespace: dict[str, Any]) -> None:
     for block in blocks_of(page):
         if block.language in {"python", "setup"} and block.shown is None:
             printed = _run(block, page, namespace)
+        if block.language == "console" and "run_command" in namespace:
+            printed = _run_commands(block, namespace["run_command"])
         if block.language == "output":
             assert printed == block.text, f"{name_of(page)}:{block.line} shows another output"
 
@@ -102,6 +104,18 @@ def _run(block: Block, page: Path, namespace: dict[str, Any]) -> str:
     return out.getvalue()
 
 
+def _run_commands(block: Block, run: Callable[[list[str]], object]) -> str:
+    """What the commands print, of those lines that `grep` lets through: for pages whose setup says how to run one."""
+    printed = ""
+    for line in block.text.splitlines():
+        command, _, wanted = line.removeprefix("$ ").partition(" | grep ")
+        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(out):
+            run(shlex.split(command)[1:])
+        lines = out.getvalue().splitlines(keepends=True)
+        printed += "".join(said for said in lines if all(word in said for word in shlex.split(wanted)))
+    return printed
+
+
 def _check_command(words: list[str]) -> None:
     while "=" in words[0]:
         words = words[1:]
@@ -119,7 +133,7 @@ def _check_command(words: list[str]) -> None:
             assert packages
             for package in packages:
                 _check_package(package)
-        case ["cd" | "mkdir" | "export" | "git" | "pytest", *_]:
+        case ["cd" | "mkdir" | "export" | "git" | "grep" | "pytest", *_]:
             pass
         case _:
             raise AssertionError(f"a command that nothing here provides: {words}")
