@@ -7,7 +7,7 @@ from sqlalchemy import Engine, create_engine, inspect, text
 
 from kuploy_saas_kit.adapters import SqlLayout, SqlStore
 from kuploy_saas_kit.adapters.sql import migrate_on
-from kuploy_saas_kit.adapters.sql.layout import Tables
+from kuploy_saas_kit.adapters.sql.layout import SCHEMA_VERSION, Tables
 
 LAYOUTS = [SqlLayout(), SqlLayout(prefix="kit_", plans_table="kit_plans")]
 
@@ -26,7 +26,7 @@ def test_the_revisions_make_the_tables(engine: Engine, layout: SqlLayout) -> Non
         tables = Tables(layout)
         context = MigrationContext.configure(connection, opts={"compare_type": True, "version_table": "none"})
         assert compare_metadata(context, tables.metadata) == []
-        assert connection.execute(tables.schema_version.select()).all() == [("0001",)]
+        assert connection.execute(tables.schema_version.select()).all() == [(SCHEMA_VERSION,)]
     engine.dispose()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from kuploy_saas_kit.adapters.django.connection import (
 )
 from kuploy_saas_kit.adapters.django.layout import layout_of_settings
 from kuploy_saas_kit.adapters.sql.connection import lock_out_writers
+from kuploy_saas_kit.adapters.sql.direct import Ask, asked_through
 from kuploy_saas_kit.adapters.sql.layout import SCHEMA_VERSION, SqlLayout, Tables
 from kuploy_saas_kit.adapters.sql.migration import make_tables
 from kuploy_saas_kit.adapters.sql.store import AllVerbs
@@ -75,8 +76,11 @@ class DjangoStore(AllVerbs):
             lock_out_writers(connection, self._tables)
             yield connection
 
-    def _at_once(self) -> AbstractContextManager[Connection] | None:
-        return None if in_hosts_transaction(wrapper_of(self._using)) else self._reading()
+    @contextmanager
+    def _asking(self) -> Iterator[Ask]:
+        ours = not in_hosts_transaction(wrapper_of(self._using))
+        with self._reading() if ours else self._writing() as connection:
+            yield asked_through(connection)
 
 
 class AsyncDjangoStore(AwaitedPlans, AwaitedCounting):

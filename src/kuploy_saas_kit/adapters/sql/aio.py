@@ -23,6 +23,7 @@ from kuploy_saas_kit.adapters.sql.connection import (
     storage_errors,
     transaction,
 )
+from kuploy_saas_kit.adapters.sql.direct import Ask, asked_through
 from kuploy_saas_kit.adapters.sql.layout import SqlLayout, Tables
 from kuploy_saas_kit.adapters.sql.migration import make_tables
 from kuploy_saas_kit.adapters.sql.store import AllVerbs, BoundStore
@@ -51,8 +52,10 @@ class _OneConnection(AllVerbs):
         with transaction(self._connection, writes=writes) as connection:
             yield connection
 
-    def _at_once(self) -> AbstractContextManager[Connection]:
-        return at_once(self._connection)
+    @contextmanager
+    def _asking(self) -> Iterator[Ask]:
+        with at_once(self._connection) as connection:
+            yield asked_through(connection)
 
     def migrate(self) -> None:
         with self._writing() as connection:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from threading import RLock
 from typing import Any, Final
 
 from sqlalchemy import Connection, Dialect, Engine, event, func, make_url, select
@@ -23,6 +24,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.schema import Table
 
 from kuploy_saas_kit._clock import Clock, SystemClock
+from kuploy_saas_kit.adapters.sql.direct import Ask, asked_through
 from kuploy_saas_kit.adapters.sql.layout import Instant, Tables
 from kuploy_saas_kit.errors import ConfigurationError, StorageError
 
@@ -30,7 +32,8 @@ _WRITES: Final = "kuploy_saas_writes"
 _AT_ONCE: Final = "kuploy_saas_at_once"
 _IDLE_SINCE: Final = "kuploy_saas_idle_since"
 _PING_AFTER: Final = timedelta(seconds=10)
-_NO_TABLE: Final = ("no such table", "UndefinedTable")
+_PATIENCE: Final = timedelta(seconds=5)  # as long as SQLite's driver waits
+_NO_TABLE: Final = ("no such table", "no such column", "UndefinedTable", "UndefinedColumn", "UndefinedFunction")
 
 
 class SqlVerbs:
@@ -50,9 +53,11 @@ class SqlVerbs:
         """A transaction that writes; an exception undoes it with all its locks."""
         raise NotImplementedError
 
-    def _at_once(self) -> AbstractContextManager[Connection] | None:
-        """A connection for one statement that is a transaction by itself; there is none inside the host's."""
-        return None
+    @contextmanager
+    def _asking(self) -> Iterator[Ask]:
+        """For one statement that is all there is to do. A store with connections of its own needs no more for it."""
+        with self._writing() as connection:
+            yield asked_through(connection)
 
     def _now(self, connection: Connection) -> datetime:
         """The present instant, by the database server's clock; SQLite's server is this machine."""
@@ -61,6 +66,13 @@ class SqlVerbs:
         if connection.dialect.name == "sqlite":
             return SystemClock().now()
         return connection.execute(select(func.clock_timestamp(type_=Instant()))).scalar_one()
+
+    def _moment(self, dialect: Dialect) -> str | None:
+        """The present instant as text, as `Instant` spells it; None is the database server's own."""
+        if self._clock is None and dialect.name != "sqlite":
+            return None
+        now = (self._clock or SystemClock()).now()
+        return now.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def upsert(connection: Connection, table: Table) -> Any:
@@ -85,13 +97,15 @@ def checked_url(url: str, drivers: dict[str, str]) -> URL:
     return parsed.set(drivername=drivers[backend])
 
 
-def pool_options(url: URL) -> dict[str, int]:
-    """How many connections are kept.
+def pool_options(url: URL) -> dict[str, int | bool]:
+    """How many connections are kept; the one that was used last, whose caches are warm, is used next.
 
     Threads that find none in the pool of a server open one for each verb, which costs more than the verb. SQLite has
     one writer at a time, and the more connections wait for their turn the longer the unlucky ones do.
     """
-    return {} if url.get_backend_name() == "sqlite" else {"pool_size": 20, "max_overflow": 10}
+    if url.get_backend_name() == "sqlite":
+        return {"pool_use_lifo": True}
+    return {"pool_size": 20, "max_overflow": 10, "pool_use_lifo": True}
 
 
 def database_name(url: URL) -> str:
@@ -155,6 +169,26 @@ def ping_when_idle(engine: Engine) -> None:
             raise DisconnectionError from error  # the pool opens another one
 
 
+class Turns:
+    """Writers of one file take turns here: the lock of SQLite makes whoever finds it taken sleep for a while.
+
+    Other processes still meet at that lock, and so does whoever waited too long here.
+    """
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """In turn."""
+        is_mine = self._lock.acquire(timeout=_PATIENCE.total_seconds())
+        try:
+            yield
+        finally:
+            if is_mine:
+                self._lock.release()
+
+
 @contextmanager
 def transaction(connection: Connection, *, writes: bool) -> Iterator[Connection]:
     """A transaction of the store's own, committed at the end."""
@@ -210,7 +244,10 @@ def _explained(error: SQLAlchemyError, dialect: Dialect, name: str) -> str:
             "transaction open, or move to PostgreSQL"
         )
     if any(sign in text for sign in _NO_TABLE):
-        return f"{name} does not have the kit's tables: call store.migrate() first"
+        return (
+            f"{name} does not have the kit's tables as this version knows them: call store.migrate(), or run"
+            " `kuploy-saas-kit store migrate` with its URL in KUPLOY_STORE"
+        )
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return f"the connection to {name} was lost; nothing is half-written: try again"
     return (

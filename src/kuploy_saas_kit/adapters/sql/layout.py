@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-SCHEMA_VERSION: Final = "0001"
+SCHEMA_VERSION: Final = "0002"
 
 LIMIT_COLUMNS: Final = (
     "maxProjects",
@@ -112,6 +112,7 @@ class Tables:
             Column("source", Text, nullable=False, server_default=""),
             Column("account_id", Text),
             Column("livemode", Boolean),
+            Column("digest", Text),  # of the plans, where they are a catalog that was stored as a whole
         )
         self.plan_version = self._table(
             "plan_version",

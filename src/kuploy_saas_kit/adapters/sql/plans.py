@@ -7,18 +7,21 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, select, update
 
-from kuploy_saas_kit.adapters._rules import PlansUpdate, catalog_update, plan_update
+from kuploy_saas_kit.adapters._rules import PlansUpdate, catalog_update, check_storable, plan_update
 from kuploy_saas_kit.adapters.sql.connection import upsert
 from kuploy_saas_kit.adapters.sql.feed import FeedVerbs
 from kuploy_saas_kit.adapters.sql.projection import show_mappings
-from kuploy_saas_kit.adapters.sql.rows import plan_from_row, plan_row
+from kuploy_saas_kit.adapters.sql.rows import catalog_digest, plan_from_row, plan_row
 from kuploy_saas_kit.errors import InvalidValueError, StorageError
 from kuploy_saas_kit.model.plan import Plan, PlanCatalog
 from kuploy_saas_kit.plans.ports import PlanSaved, PlansReplaced, StoredPlans
 
 
 class PlanVerbs(FeedVerbs):
-    """`PlanStore` over `cloud_plans`; versions and the order of plans are in a table of the kit's own."""
+    """`PlanStore` over `cloud_plans`; versions and the order of plans are in a table of the kit's own.
+
+    The digest of the catalog that was stored last says without reading the plans that they are that catalog still.
+    """
 
     def load_plans(self) -> StoredPlans:
         with self._reading() as connection:
@@ -30,15 +33,25 @@ class PlanVerbs(FeedVerbs):
 
     def replace_plans(self, catalog: PlanCatalog, *, revision: int, source: str = "") -> PlansReplaced:
         with self._writing() as connection:
-            held = self._lock_catalog(connection)
+            held, stored = self._lock_catalog(connection)
             if held is not None and revision < held:
                 return PlansReplaced(applied=False)
-            rows = self._plan_rows(connection)
-            changes = catalog_update(_plans(rows), catalog)
-            self._apply(connection, rows, changes)
+            for plan in catalog:
+                check_storable(plan)
+            digest = catalog_digest(catalog)
+            replaced = PlansReplaced(applied=True)
+            if stored != digest:
+                replaced = self._replace(connection, catalog)
+                connection.execute(update(self._tables.catalog).values(digest=digest))
             if held != revision:
                 connection.execute(update(self._tables.catalog).values(revision=revision, source=source))
-            return PlansReplaced(applied=True, changed=changes.changed, deactivated=changes.deactivated)
+            return replaced
+
+    def _replace(self, connection: Connection, catalog: PlanCatalog) -> PlansReplaced:
+        rows = self._plan_rows(connection)
+        changes = catalog_update(_plans(rows), catalog)
+        self._apply(connection, rows, changes)
+        return PlansReplaced(applied=True, changed=changes.changed, deactivated=changes.deactivated)
 
     def put_plan(self, plan: Plan, *, expected_version: int) -> PlanSaved:
         with self._writing() as connection:
@@ -48,12 +61,14 @@ class PlanVerbs(FeedVerbs):
             if version != expected_version:
                 return PlanSaved(saved=False, version=version)
             self._apply(connection, rows, plan_update(_plans(rows), plan))
+            connection.execute(update(self._tables.catalog).values(digest=None))
             return PlanSaved(saved=True, version=version + 1)
 
-    def _lock_catalog(self, connection: Connection) -> int | None:
-        revision = select(self._tables.catalog.c.revision).with_for_update()
-        held: int | None = connection.execute(revision).scalar_one()
-        return held
+    def _lock_catalog(self, connection: Connection) -> tuple[int | None, str | None]:
+        """The revision and the digest that are stored, which nobody else changes until this transaction ends."""
+        catalog = self._tables.catalog.c
+        revision, digest = connection.execute(select(catalog.revision, catalog.digest).with_for_update()).one()
+        return revision, digest
 
     def _plan_rows(self, connection: Connection) -> Sequence[RowMapping]:
         plans, versions = self._tables.cloud_plans, self._tables.plan_version

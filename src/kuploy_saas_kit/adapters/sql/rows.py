@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any, Final
 
 from kuploy_saas_kit.adapters.sql.layout import LIMIT_COLUMNS
@@ -13,7 +15,7 @@ from kuploy_saas_kit.license.ports import ClaimRecord
 from kuploy_saas_kit.model.features import AllFeatures, FeatureSet
 from kuploy_saas_kit.model.limits import Limits
 from kuploy_saas_kit.model.money import BillingCycle, Price
-from kuploy_saas_kit.model.plan import Plan
+from kuploy_saas_kit.model.plan import Plan, PlanCatalog
 from kuploy_saas_kit.model.subscription import Assignment, OrgSubscription, StripeSpace
 from kuploy_saas_kit.plans.ports import CounterKey
 
@@ -44,6 +46,20 @@ def _named(features: FeatureSet) -> list[str]:
     if isinstance(features, AllFeatures):
         raise CatalogError("a row of plans names its features one by one")
     return sorted(features)
+
+
+def catalog_digest(catalog: PlanCatalog) -> str:
+    """The same for catalogs of the same plans in the same order, and for no others."""
+    plans = [
+        [
+            *(plan.slug, plan.name, plan.description, plan.is_default, plan.is_active),
+            [plan.price.amount, plan.price.currency, plan.price.cycle] if plan.price is not None else None,
+            _named(plan.features),
+            sorted(plan.limits.to_wire().items()),
+        ]
+        for plan in catalog
+    ]
+    return sha256(json.dumps(plans).encode()).hexdigest()
 
 
 def plan_from_row(row: Mapping[Any, Any]) -> Plan:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from kuploy_saas_kit._clock import Clock
 from kuploy_saas_kit.adapters.sql.billing import CustomerVerbs, ProvisioningVerbs, SpaceVerbs, SubscriptionVerbs
 from kuploy_saas_kit.adapters.sql.connection import (
+    Turns,
     at_once,
     checked_url,
     database_name,
@@ -25,6 +26,7 @@ from kuploy_saas_kit.adapters.sql.connection import (
     storage_errors,
     transaction,
 )
+from kuploy_saas_kit.adapters.sql.direct import Ask, asked_directly, asked_through, has_known_driver
 from kuploy_saas_kit.adapters.sql.layout import SqlLayout, Tables
 from kuploy_saas_kit.adapters.sql.license import IdentityVerbs, LeaseVerbs, LicenseVerbs
 from kuploy_saas_kit.adapters.sql.meters import AnnouncementVerbs, MeterVerbs
@@ -96,6 +98,7 @@ class SqlStore(AllVerbs):
         self._tables = Tables(self._layout)
         self._clock = clock
         self._pid = os.getpid()
+        self._turns = Turns()
 
     @classmethod
     def from_url(cls, url: str, *, layout: SqlLayout | None = None, clock: Clock | None = None) -> SqlStore:
@@ -151,27 +154,31 @@ class SqlStore(AllVerbs):
 
     @contextmanager
     def _transaction(self, *, writes: bool) -> Iterator[Connection]:
-        engine = self._engine_of_this_process()
         with (
-            storage_errors(engine.dialect, database_name(engine.url)),
+            self._engine_in_use(writes=writes) as engine,
             engine.connect() as connection,
             transaction(connection, writes=writes) as ready,
         ):
             yield ready
 
     @contextmanager
-    def _at_once(self) -> Iterator[Connection]:
-        engine = self._engine_of_this_process()
-        with (
-            storage_errors(engine.dialect, database_name(engine.url)),
-            engine.connect() as connection,
-            at_once(connection) as ready,
-        ):
-            yield ready
+    def _asking(self) -> Iterator[Ask]:
+        with self._engine_in_use(writes=True) as engine:
+            if has_known_driver(engine):
+                with asked_directly(engine) as ask:
+                    yield ask
+            else:
+                with engine.connect() as connection, at_once(connection) as ready:
+                    yield asked_through(ready)
 
-    def _engine_of_this_process(self) -> Engine:
-        """After a fork the parent's connections are left to the parent."""
+    @contextmanager
+    def _engine_in_use(self, *, writes: bool) -> Iterator[Engine]:
+        """After a fork the parent's connections are left to the parent, and whose turn it is there, too."""
         if self._pid != os.getpid():
             self._engine.dispose(close=False)
+            self._turns = Turns()
             self._pid = os.getpid()
-        return self._engine
+        engine = self._engine
+        in_turn = self._turns.taken() if writes and self.is_embedded else nullcontext()
+        with storage_errors(engine.dialect, database_name(engine.url)), in_turn:
+            yield engine

@@ -1,38 +1,37 @@
-"""The statements that take all claims or none, in one round trip.
+"""The one statement that takes all claims or none.
 
-In SQLite, where nobody writes meanwhile, one conditional `UPDATE` changes all rows if every one has room. In PostgreSQL
-such a statement finds nothing to change when somebody else changed a row while it waited. There each row is updated in
-turn, in the order of locks, and looked at again after waiting; where a later row has no room the statement fails, which
-undoes the earlier ones.
+In SQLite, where nobody writes meanwhile, a conditional `UPDATE` changes all rows if every one has room; why it did not
+is asked for afterwards. In PostgreSQL, where somebody else may change a row while the statement waits for it, a
+function of the kit's own takes each row in turn and looks at it again after waiting; revision 0002 has made it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import (
-    CTE,
-    BigInteger,
-    ScalarSelect,
-    Select,
-    Text,
-    Update,
-    and_,
-    bindparam,
-    case,
-    func,
-    literal_column,
-    select,
-    union_all,
-    update,
-)
+from sqlalchemy import Dialect
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.schema import Table
 
 from kuploy_saas_kit.adapters._rules import highest_before
-from kuploy_saas_kit.plans.ports import INSTANCE, Claim
+from kuploy_saas_kit.adapters.sql.direct import Ask
+from kuploy_saas_kit.adapters.sql.layout import SqlLayout, Tables
+from kuploy_saas_kit.plans.ports import INSTANCE, Claim, CounterKey
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Whether all claims were taken, and the counters' values then; a counter without a row is absent.
+
+    *may_be_swept*: a claim did not fit, and expired holdings are there that a sweep would return.
+    """
+
+    taken: bool
+    used: dict[CounterKey, int]
+    may_be_swept: bool = False
 
 
 def lock_order(usage: Table) -> tuple[ColumnElement[Any], ...]:
@@ -40,58 +39,83 @@ def lock_order(usage: Table) -> tuple[ColumnElement[Any], ...]:
     return usage.c.scope == INSTANCE, usage.c.scope, usage.c.limit_key
 
 
-@lru_cache(maxsize=64)
-def take_statement(usage: Table, size: int) -> Update:
-    """For SQLite: an update of *size* counters that changes all of them or none and returns those it changed."""
-    wanted = union_all(*(select(*_wanted(place)) for place in range(size))).cte("wanted")
-    same = and_(usage.c.scope == wanted.c.scope, usage.c.limit_key == wanted.c.limit_key)
-    fitting = select(func.count()).join_from(usage, wanted, same).where(usage.c.used <= wanted.c.room)
-    return (
-        update(usage)
-        .values(used=usage.c.used + wanted.c.amount)
-        .where(same, fitting.correlate(None).scalar_subquery() == size)
-        .returning(usage.c.scope, usage.c.limit_key, usage.c.used)
-    )
+def try_take(ask: Ask, tables: Tables, claims: Sequence[Claim], moment: str | None) -> Found:
+    """Take the claims, which are in the order of locks, or none; *moment* is now, None by the server's clock."""
+    if ask.dialect.name == "sqlite":
+        return _by_update(ask, tables, claims, moment)
+    return _by_function(ask, tables, claims, moment)
 
 
-@lru_cache(maxsize=64)
-def chained_statement(usage: Table, size: int) -> Select[Any]:
-    """For PostgreSQL: updates *size* counters one after the other and returns them.
-
-    It returns nothing where the first has no room, and fails with a division by zero where a later one has none.
-    """
-    taken: list[CTE] = []
-    for place in range(size):
-        scope, limit, amount, room = _wanted(place)
-        fits = and_(usage.c.scope == scope, usage.c.limit_key == limit, usage.c.used <= room)
-        step = update(usage).values(used=usage.c.used + amount).where(fits)
-        if taken:
-            step = step.where(_count_of(taken[-1]) == 1)
-        taken.append(step.returning(usage.c.scope, usage.c.limit_key, usage.c.used).cte(f"taken_{place}"))
-    rows = union_all(*(select(step.c.scope, step.c.limit_key, step.c.used) for step in taken)).subquery()
-    reached = case((_count_of(taken[0]) == 0, 1), else_=_count_of(taken[-1]))
-    return select(rows, literal_column("1").op("/")(reached))
+def _by_function(ask: Ask, tables: Tables, claims: Sequence[Claim], moment: str | None) -> Found:
+    places = {**_places(claims), "moment": moment}
+    places["amounts"] = _array(claim.amount for claim in claims)
+    places["rooms"] = _array(highest_before(claim) for claim in claims)
+    values = ask.rows(_call(tables.layout, ask.dialect, len(claims)), places)[0][0]
+    if len(values) == len(claims):
+        return Found(taken=True, used=_by_counter(claims, values))
+    return _not_taken(claims, values)
 
 
-def _count_of(taken: CTE) -> ScalarSelect[int]:
-    return select(func.count()).select_from(taken).scalar_subquery()
-
-
-def _wanted(place: int) -> tuple[ColumnElement[Any], ...]:
-    return (
-        bindparam(f"claim_{place}_scope", type_=Text).label("scope"),
-        bindparam(f"claim_{place}_limit", type_=Text).label("limit_key"),
-        bindparam(f"claim_{place}_amount", type_=BigInteger).label("amount"),
-        bindparam(f"claim_{place}_room", type_=BigInteger).label("room"),
-    )
-
-
-def take_parameters(claims: Sequence[Claim]) -> dict[str, str | int]:
-    """The values of both statements for these claims."""
-    parameters: dict[str, str | int] = {}
+def _by_update(ask: Ask, tables: Tables, claims: Sequence[Claim], moment: str | None) -> Found:
+    update, look = _update_and_look(tables, ask.dialect, len(claims))
+    places = {**_places(claims), "moment": moment}
     for place, claim in enumerate(claims):
-        parameters[f"claim_{place}_scope"] = claim.scope
-        parameters[f"claim_{place}_limit"] = claim.limit
-        parameters[f"claim_{place}_amount"] = claim.amount
-        parameters[f"claim_{place}_room"] = highest_before(claim)
-    return parameters
+        places[f"amount_{place}"], places[f"room_{place}"] = claim.amount, highest_before(claim)
+    while True:
+        changed = {(scope, limit): used for scope, limit, used in ask.rows(update, places)}
+        if changed:
+            return Found(taken=True, used={claim.counter: changed[claim.counter] for claim in claims})
+        values = ask.rows(look, places)[0]
+        found = _not_taken(claims, values)
+        if any(
+            claim.counter not in found.used or found.used[claim.counter] > highest_before(claim) for claim in claims
+        ):
+            return found
+        # Somebody has given back since: there is room now.
+
+
+def _not_taken(claims: Sequence[Claim], values: Sequence[int | None]) -> Found:
+    """*values* are the counters' and, as the last one, whether a holding has expired."""
+    *used, expired = values
+    return Found(taken=False, used=_by_counter(claims, used), may_be_swept=bool(expired) and None not in used)
+
+
+def _places(claims: Sequence[Claim]) -> dict[str, object]:
+    places: dict[str, object] = {}
+    for place, claim in enumerate(claims):
+        places[f"scope_{place}"], places[f"limit_{place}"] = claim.counter
+    return places
+
+
+def _array(numbers: Iterable[int]) -> str:
+    return "{" + ",".join(map(str, numbers)) + "}"
+
+
+def _by_counter(claims: Sequence[Claim], values: Sequence[int | None]) -> dict[CounterKey, int]:
+    pairs = zip(claims, values, strict=True)
+    return {claim.counter: value for claim, value in pairs if value is not None}
+
+
+@lru_cache(maxsize=64)
+def _call(layout: SqlLayout, dialect: Dialect, size: int) -> str:
+    quote = dialect.identifier_preparer.quote
+    function = ".".join(quote(part) for part in (layout.schema, layout.prefix + "take") if part is not None)
+    scopes, limits = (", ".join(f":{name}_{place}" for place in range(size)) for name in ("scope", "limit"))
+    arrays = f"CAST(ARRAY[{scopes}] AS text[]), CAST(ARRAY[{limits}] AS text[])"
+    numbers = "CAST(:amounts AS bigint[]), CAST(:rooms AS bigint[])"
+    return f"SELECT {function}({arrays}, {numbers}, CAST(:moment AS timestamptz))"
+
+
+@lru_cache(maxsize=64)
+def _update_and_look(tables: Tables, dialect: Dialect, size: int) -> tuple[str, str]:
+    usage, holding = map(dialect.identifier_preparer.format_table, (tables.usage, tables.holding))
+    counters = [f"scope = :scope_{place} AND limit_key = :limit_{place}" for place in range(size)]
+    values = [f"(SELECT used FROM {usage} WHERE {counter})" for counter in counters]  # noqa: S608 - the host's own names
+    amounts = " ".join(f"WHEN {counter} THEN :amount_{place}" for place, counter in enumerate(counters))
+    fits = " AND ".join(f"{value} <= :room_{place}" for place, value in enumerate(values))
+    update = (
+        f"UPDATE {usage} SET used = used + CASE {amounts} END"  # noqa: S608 - as above
+        f" WHERE (({') OR ('.join(counters)})) AND {fits} RETURNING scope, limit_key, used"
+    )
+    expired = f"EXISTS (SELECT 1 FROM {holding} WHERE expires_at <= :moment)"  # noqa: S608 - as above
+    return update, f"SELECT {', '.join(values)}, {expired}"

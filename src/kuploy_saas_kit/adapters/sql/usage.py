@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, delete, select, tuple_, update
-from sqlalchemy.exc import DataError
 
 from kuploy_saas_kit.adapters._rules import amounts_of, checked_claims, highest_before
 from kuploy_saas_kit.adapters.sql.connection import upsert
 from kuploy_saas_kit.adapters.sql.counters import CounterVerbs
+from kuploy_saas_kit.adapters.sql.direct import Ask, asked_through
 from kuploy_saas_kit.adapters.sql.rows import amounts_from_json, amounts_json
-from kuploy_saas_kit.adapters.sql.take import chained_statement, take_parameters, take_statement
+from kuploy_saas_kit.adapters.sql.take import Found, try_take
 from kuploy_saas_kit.errors import StorageError
 from kuploy_saas_kit.plans.ports import (
     Claim,
@@ -45,9 +45,16 @@ class _Wish:
     def counters(self) -> list[CounterKey]:
         return [claim.counter for claim in self.claims]
 
-    @property
-    def by_counter(self) -> list[tuple[CounterKey, Claim]]:
-        return [(claim.counter, claim) for claim in self.claims]
+    def answer(self, found: Found) -> Taken:
+        """What became of it. Of several claims that do not fit the first one is the blocking one."""
+        used = found.used
+        if found.taken:
+            return Taken(TakeOutcome.TAKEN, used)
+        missing = tuple(counter for counter in self.counters if counter not in used)
+        if missing:
+            return Taken(TakeOutcome.UNSEEDED, used, unseeded=missing)
+        blocking = next(claim for claim in self.claims if used[claim.counter] > highest_before(claim))
+        return Taken(TakeOutcome.REFUSED, used, blocking)
 
 
 class UsageVerbs(CounterVerbs):
@@ -60,16 +67,15 @@ class UsageVerbs(CounterVerbs):
     def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
         ordered = checked_claims(claims)
         wish = _Wish(ordered, (claims[0].scope, key) if key is not None else None, ttl)
-        alone = self._at_once() if key is None else None
-        if alone is not None:
-            with alone as connection:
-                taken = self._take_at_once(connection, wish)
-            if taken is not None:
-                return taken
+        if wish.place is None:
+            with self._asking() as ask:
+                found = self._try(ask, wish)
+            if not found.may_be_swept:
+                return wish.answer(found)
         for attempt in range(_ATTEMPTS):
             try:
                 with self._writing() as connection:
-                    return self._attempt(connection, wish, swept=attempt > 0)
+                    return self._attempt(connection, wish, swept=attempt > 0 or wish.place is None)
             except _Again:
                 continue
         raise StorageError(f"the holding {key!r} or its counters changed hands {_ATTEMPTS} times meanwhile: try again")
@@ -84,40 +90,16 @@ class UsageVerbs(CounterVerbs):
             same = amounts_from_json(held.amounts) == amounts_of(wish.claims)
             outcome = TakeOutcome.HELD if same else TakeOutcome.CONFLICT
             return Taken(outcome, self._values(connection, wish.counters))
-        used = self._locked_values(connection, wish.counters)
-        if all(counter in used and used[counter] <= highest_before(claim) for counter, claim in wish.by_counter):
-            after = {counter: used[counter] + claim.amount for counter, claim in wish.by_counter}
-            self._set(connection, after)
-            return Taken(TakeOutcome.TAKEN, after)
-        if wish.place is not None:
-            self._delete_holdings(connection, [wish.place])
-        return self._why_not(connection, wish, used, swept=swept)
-
-    def _take_at_once(self, connection: Connection, wish: _Wish) -> Taken | None:
-        """Take all claims in one round trip, or none and return None: they do not fit, or a counter is missing."""
-        usage, size, parameters = self._tables.usage, len(wish.claims), take_parameters(wish.claims)
-        if connection.dialect.name == "sqlite":
-            rows = connection.execute(take_statement(usage, size), parameters).all()
-        else:
-            try:
-                rows = connection.execute(chained_statement(usage, size), parameters).all()
-            except DataError as error:
-                if type(error.orig).__name__ != "DivisionByZero":
-                    raise
-                return None
-        if not rows:
-            return None
-        used = {(row.scope, row.limit_key): row.used for row in rows}
-        return Taken(TakeOutcome.TAKEN, {counter: used[counter] for counter in wish.counters})
-
-    def _why_not(self, connection: Connection, wish: _Wish, used: Mapping[CounterKey, int], *, swept: bool) -> Taken:
-        missing = tuple(counter for counter in wish.counters if counter not in used)
-        if missing:
-            return Taken(TakeOutcome.UNSEEDED, used, unseeded=missing)
-        blocking = next(claim for claim in wish.claims if used[claim.counter] > highest_before(claim))
-        if not swept and self._anything_expired(connection):
+        found = self._try(asked_through(connection), wish)
+        if found.may_be_swept and not swept:
             raise _Again
-        return Taken(TakeOutcome.REFUSED, used, blocking)
+        if wish.place is not None and not found.taken:
+            self._delete_holdings(connection, [wish.place])
+        return wish.answer(found)
+
+    def _try(self, ask: Ask, wish: _Wish) -> Found:
+        """Take all claims in one round trip, or none."""
+        return try_take(ask, self._tables, wish.claims, self._moment(ask.dialect))
 
     def _hold(self, connection: Connection, wish: _Wish) -> Any:
         """Make the holding, if the take has a key; or return the row that holds the key already.
@@ -184,11 +166,6 @@ class UsageVerbs(CounterVerbs):
             for counter, amount in amounts_from_json(stored).items():
                 amounts[counter] = amounts.get(counter, 0) + amount
         return amounts
-
-    def _anything_expired(self, connection: Connection) -> bool:
-        holding = self._tables.holding
-        expired = select(holding.c.key).where(holding.c.expires_at <= self._now(connection)).limit(1)
-        return connection.execute(expired).first() is not None
 
     def _is_expired(self, connection: Connection, expires_at: datetime | None) -> bool:
         return expires_at is not None and expires_at <= self._now(connection)
