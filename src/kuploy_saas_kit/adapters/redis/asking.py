@@ -148,6 +148,7 @@ class Asking:
         return _script(scripts.CHANGES, self._feed, args, partial(feed.news, seen))
 
     def publish_change(self, org_id: str | None, *, epoch: str) -> Asked[None]:
+        """Enter a change and say so; *epoch* as for `changes`."""
         args = [(org_id or "").encode(), epoch.encode(), b"%d" % feed.KEPT_CHANGES, self.channel]
         return _script(scripts.PUBLISH, self._feed, args, _nothing)
 
