@@ -137,7 +137,7 @@ class Limits(Mapping[str, LimitValue]):
 
     def to_wire(self) -> dict[str, int]:
         """The named entries as the wire writes them."""
-        return {key: limit_to_wire(value) for key, value in self.items()}
+        return {key: limit_to_wire(value) for key, value in self._entries.items()}
 
     @classmethod
     def of_checked(cls, entries: Mapping[str, LimitValue], *, default: LimitValue = 0) -> Limits:
