@@ -29,7 +29,8 @@ Opener = Callable[[], Any]
 """Opens a storage once more. It can be pickled: a function or class of a module, or a `partial` of one."""
 
 _STUMBLE: Final = 0.1
-_PAUSE: Final = 1e-4  # seconds
+_PAUSE: Final = 1e-4  # seconds, between threads; processes begin further apart
+_LONG_PAUSE: Final = 2e-3
 _DRIVERS: Final = ("sqlite3", "aiosqlite", "psycopg", "redis", "sqlalchemy.dialects.postgresql.psycopg")
 _CLOSING: Final = 5.0
 
@@ -53,7 +54,7 @@ class ThreadCrew:
     def __init__(self, store: object, *, workers: int = WORKERS) -> None:
         self.workers = workers
         self._store = store
-        self._how = cycle(_WAYS)
+        self._how = cycle((partial(_stumbling, _PAUSE), _running))
 
     def race(self, action: Callable[[Any, int], T]) -> list[T]:
         """Call *action* in every thread at the same moment."""
@@ -70,7 +71,7 @@ class ProcessCrew:
         self.workers = workers
         self._reopen = reopen
         self._patience = patience
-        self._how = cycle(_WAYS)
+        self._how = cycle((partial(_stumbling, _LONG_PAUSE), _running))
         self._running: list[Worker] = []
 
     def __enter__(self) -> Self:
@@ -208,7 +209,7 @@ def telling(pipe: Connection) -> Iterator[None]:
         pipe.send((None, traceback.format_exc()))
 
 
-def _stumbling(action: Callable[[Any, int], T], store: Any, worker: int) -> T:
+def _stumbling(pause: float, action: Callable[[Any, int], T], store: Any, worker: int) -> T:
     """Do *action* and pause between lines of the store's own code now and then, as on a machine that has more to do.
 
     Whoever reads, decides and then writes is overtaken in between by others, which would be rare without.
@@ -218,7 +219,7 @@ def _stumbling(action: Callable[[Any, int], T], store: Any, worker: int) -> T:
 
     def in_store(_frame: FrameType, event: str, _: object) -> Any:
         if event == "line" and dice.random() < _STUMBLE:
-            Event().wait(_PAUSE)
+            Event().wait(pause)
         return in_store
 
     def anywhere(frame: FrameType, _event: str, _: object) -> Any:
@@ -235,6 +236,3 @@ def _stumbling(action: Callable[[Any, int], T], store: Any, worker: int) -> T:
 def _running(action: Callable[[Any, int], T], store: Any, worker: int) -> T:
     """Do *action* as fast as it goes."""
     return action(store, worker)
-
-
-_WAYS: Final = (_stumbling, _running)
