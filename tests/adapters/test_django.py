@@ -1,20 +1,50 @@
 """The Django store against the suite of every port, on SQLite and on PostgreSQL, called and awaited."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection, event
 from tests.adapters.django_host import database, reopened
 
 from kuploy_saas_kit.adapters import DjangoStore
 from kuploy_saas_kit.plans.ports import TakeOutcome
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.clock import ManualClock
+from kuploy_saas_kit.testing.conformance.crashes import Stepping
 from kuploy_saas_kit.testing.conformance.crew import Crew, ProcessCrew, ThreadCrew
 from kuploy_saas_kit.testing.conformance.usage import claims, seed, used
 
 
+class SteppedStore(DjangoStore):
+    """Calls *step* before each statement, and before each commit."""
+
+    def __init__(self, using: str, step: Callable[[], object]) -> None:
+        super().__init__(using)
+        self._step = step
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with super()._reading() as connection:
+            event.listen(connection, "before_cursor_execute", lambda *_: self._step())
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with super()._writing() as connection:
+            event.listen(connection, "before_cursor_execute", lambda *_: self._step())
+            yield connection
+            self._step()
+
+
 class DjangoTests:
+    # Processes that import Django take a second each: there is one race of them below. What the end of a process does
+    # to a transaction is up to the driver and the database, which are those of the SQL store.
+    test_killed_at_any_instant: Any = None
+    test_dying_at_a_step: Any = None
+
     @pytest.fixture
     def store(self, clock: ManualClock, url: str) -> Iterator[DjangoStore]:
         with database(url) as alias:
@@ -22,7 +52,11 @@ class DjangoTests:
 
     @pytest.fixture
     def crew(self, store: DjangoStore) -> Crew:
-        return ThreadCrew(store)  # processes that import Django take a second each time: below is one race of them
+        return ThreadCrew(store)
+
+    @pytest.fixture
+    def stepping(self, store: DjangoStore) -> Stepping:
+        return partial(SteppedStore, store._using)
 
 
 class TestPlans(DjangoTests, conformance.PlanStoreTests): ...

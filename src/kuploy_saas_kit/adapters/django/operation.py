@@ -41,4 +41,5 @@ class KitTables(Operation):
             DjangoStore(alias).migrate(self.revision)
 
     def describe(self) -> str:
+        """What plans and `sqlmigrate` say."""
         return f"Make the kit's tables of revision {self.revision}"
