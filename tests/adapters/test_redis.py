@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 from tests.conftest import why_no_redis
+from tests.kit.world import make_world
 
 from kuploy_saas_kit._clock import SystemClock
 from kuploy_saas_kit.adapters import AsyncRedisStore, MemoryStore, RedisStore
@@ -228,6 +229,19 @@ async def test_scripts_that_are_awaited(server: RedisServer) -> None:
         assert (await aio.take(claims())).used["acme", "maxProjects"] == 1
         assert store.async_store() is aio
         await aio.close()
+
+
+@pytest.mark.anyio
+async def test_a_kit_that_awaits(server: RedisServer) -> None:
+    """The kit's awaited gate counts where the other one does."""
+    with closing(called(server.url, ManualClock(NOW))) as store, make_world() as world:
+        kit = world.kit(usage_store=store)
+        kit.run_once()
+        kit.gate.assign("acme", "pro", actor="admin", reason="comp")
+        assert kit.gate.acquire("acme", "maxProjects").used == 1
+        assert (await kit.async_gate.acquire("acme", "maxProjects")).used == 2
+        assert store.usage_of("acme") == {"maxProjects": 2}
+        await store.async_store().close()
 
 
 @pytest.mark.anyio

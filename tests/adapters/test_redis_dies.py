@@ -238,6 +238,34 @@ def test_an_answer_that_is_lost(direct: RedisStore, server: RedisServer, proxy: 
         assert store.usage_of("umbrella") == direct.usage_of("umbrella")
 
 
+def test_asking_again_under_the_same_key(direct: RedisStore, proxy: Proxy) -> None:
+    """Whoever got no answer asks again, and has taken once."""
+    with closing(of_url(proxy.url)) as store:
+        store.usage_of("umbrella")
+        proxy.line = Line.CUT_AFTER
+        with pytest.raises(StorageError):
+            store.take(claims(org="umbrella"), key="new")
+        proxy.line = Line.OPEN
+        assert store.take(claims(org="umbrella"), key="new").outcome == "held"
+        assert store.usage_of("umbrella") == {"maxProjects": 1}
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_a_server_without_memory(direct: RedisStore, server: RedisServer, name: str) -> None:
+    """A verb is refused, or done as a whole all the same; never in part."""
+    before = kept(direct)
+    VERBS[name](direct)
+    once = kept(direct)
+    prepare(direct, server)
+    direct._client.config_set("maxmemory", 1)
+    expected = before
+    with suppress(StorageError):
+        VERBS[name](direct)
+        expected = once
+    direct._client.config_set("maxmemory", 0)
+    assert kept(direct) == expected
+
+
 class Durable(RedisServer):
     """A Redis that finds all it had answered when it is started again."""
 
