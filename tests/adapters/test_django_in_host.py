@@ -121,7 +121,7 @@ def test_what_the_database_does_is_a_storage_error(store: DjangoStore, host: Bas
         cursor.execute("ALTER TABLE kuploy_saas_identity RENAME TO elsewhere")
     with transaction.atomic(host.alias):
         create_project(host)
-        with pytest.raises(StorageError, match="migrate") as caught:
+        with pytest.raises(StorageError, match=r"run `manage\.py migrate`") as caught:
             store.save_license_key("lic_secret")
     assert projects(host) == 1
     assert "lic_secret" not in f"{caught.value} {caught.value.__cause__}"

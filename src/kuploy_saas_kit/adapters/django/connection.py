@@ -130,7 +130,7 @@ def django_errors(wrapper: BaseDatabaseWrapper) -> Iterator[None]:
             f"an error before this one broke the atomic block on {name}, which can only be rolled back"
         ) from error
     try:
-        with storage_errors(dialect, name), _driver_errors(wrapper):
+        with storage_errors(dialect, name, migrate="run `manage.py migrate`"), _driver_errors(wrapper):
             yield
     except StorageError:
         _let_go_if_lost(wrapper)

@@ -33,6 +33,7 @@ _AT_ONCE: Final = "kuploy_saas_at_once"
 _IDLE_SINCE: Final = "kuploy_saas_idle_since"
 _PING_AFTER: Final = timedelta(seconds=10)
 _PATIENCE: Final = timedelta(seconds=5)  # as long as SQLite's driver waits
+_MIGRATE: Final = "call store.migrate(), or run `kuploy-saas-kit store migrate` with its URL in KUPLOY_STORE"
 _NO_TABLE: Final = ("no such table", "no such column", "UndefinedTable", "UndefinedColumn", "UndefinedFunction")
 
 
@@ -225,17 +226,20 @@ def lock_out_writers(connection: Connection, tables: Tables) -> None:
 
 
 @contextmanager
-def storage_errors(dialect: Dialect, name: str) -> Iterator[None]:
-    """Turn whatever SQLAlchemy or a driver raises into `StorageError` that says what to do; the cause is kept."""
+def storage_errors(dialect: Dialect, name: str, *, migrate: str = _MIGRATE) -> Iterator[None]:
+    """Turn whatever SQLAlchemy or a driver raises into `StorageError` that says what to do; the cause is kept.
+
+    *migrate* says how the tables are made.
+    """
     try:
         yield
     except SQLAlchemyError as error:
         if isinstance(error, StatementError):
             error.hide_parameters = True  # they may hold the license key
-        raise StorageError(_explained(error, dialect, name)) from error
+        raise StorageError(_explained(error, dialect, name, migrate)) from error
 
 
-def _explained(error: SQLAlchemyError, dialect: Dialect, name: str) -> str:
+def _explained(error: SQLAlchemyError, dialect: Dialect, name: str, migrate: str) -> str:
     cause = error.orig if isinstance(error, DBAPIError) else None
     text = f"{type(cause).__name__} {cause}"
     if _is_busy(cause, text):
@@ -244,10 +248,7 @@ def _explained(error: SQLAlchemyError, dialect: Dialect, name: str) -> str:
             "transaction open, or move to PostgreSQL"
         )
     if any(sign in text for sign in _NO_TABLE):
-        return (
-            f"{name} does not have the kit's tables as this version knows them: call store.migrate(), or run"
-            " `kuploy-saas-kit store migrate` with its URL in KUPLOY_STORE"
-        )
+        return f"{name} does not have the kit's tables as this version knows them: {migrate}"
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return f"the connection to {name} was lost; nothing is half-written: try again"
     return (
