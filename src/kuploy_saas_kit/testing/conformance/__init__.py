@@ -6,7 +6,9 @@
             return MyStore(clock=clock)
 
 `store` gives a new, empty store for each test. `clock` is a `ManualClock`: a store takes expiry and leases from it in
-place of its server's clock. Everything else comes with the classes.
+place of its server's clock. With the fixture `reopen` processes race and are killed too, with `stepping` each verb is
+stopped before each of its statements; without them these tests are skipped and say what they need. The option
+`--kuploy-rounds` makes races and crashes last longer. `FromThreads` stands between the classes and an async store.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from kuploy_saas_kit.testing.conformance.license import IdentityStoreTests, LeaseStoreTests, LicenseStoreTests
     from kuploy_saas_kit.testing.conformance.meters import AnnouncementStoreTests, MeterStoreTests
     from kuploy_saas_kit.testing.conformance.plans import ChangeFeedTests, PlanStoreTests, StandingStoreTests
+    from kuploy_saas_kit.testing.conformance.threads import FromThreads
     from kuploy_saas_kit.testing.conformance.usage import HoldingStoreTests, UsageStoreTests
 
 __all__ = [
@@ -33,6 +36,7 @@ __all__ = [
     "ChangeFeedTests",
     "CurrentSpaceTests",
     "CustomerStoreTests",
+    "FromThreads",
     "HoldingStoreTests",
     "IdentityStoreTests",
     "LeaseStoreTests",
@@ -50,12 +54,13 @@ _MODULES: Final = {
     "license": ("IdentityStoreTests", "LeaseStoreTests", "LicenseStoreTests"),
     "plans": ("ChangeFeedTests", "PlanStoreTests", "StandingStoreTests"),
     "meters": ("AnnouncementStoreTests", "MeterStoreTests"),
+    "threads": ("FromThreads",),
     "usage": ("HoldingStoreTests", "UsageStoreTests"),
 }
 _HOMES: Final = {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
 
 # A failed assertion then shows its values, as it does in a test file.
-pytest.register_assert_rewrite(*sorted(set(_HOMES.values())))
+pytest.register_assert_rewrite(f"{__name__}.crashes", *sorted(set(_HOMES.values())))
 
 
 def __getattr__(name: str) -> object:

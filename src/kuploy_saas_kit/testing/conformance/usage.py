@@ -24,7 +24,7 @@ from kuploy_saas_kit.testing.conformance.base import MINUTE, RACES, WORKERS, Cre
 from kuploy_saas_kit.testing.conformance.crashes import CrashTests, Deed
 
 ORG, OTHER, LIMIT = "acme", "umbrella", "maxProjects"
-TURNS: Final = 20
+TURNS: Final = 12
 TWO: Final = 2
 ORG_COUNTER, INSTANCE_COUNTER, OTHER_COUNTER = (ORG, LIMIT), (INSTANCE, LIMIT), (OTHER, LIMIT)
 
