@@ -23,7 +23,7 @@ from kuploy_saas_kit.adapters.django.connection import (
 from kuploy_saas_kit.adapters.django.layout import layout_of_settings
 from kuploy_saas_kit.adapters.sql.connection import lock_out_writers
 from kuploy_saas_kit.adapters.sql.direct import Ask, asked_through
-from kuploy_saas_kit.adapters.sql.layout import SCHEMA_VERSION, SqlLayout, Tables
+from kuploy_saas_kit.adapters.sql.layout import SCHEMA_VERSION, SqlLayout, tables_of
 from kuploy_saas_kit.adapters.sql.migration import make_tables
 from kuploy_saas_kit.adapters.sql.store import AllVerbs
 
@@ -43,7 +43,7 @@ class DjangoStore(AllVerbs):
         self, using: str = DEFAULT_DB_ALIAS, *, layout: SqlLayout | None = None, clock: Clock | None = None
     ) -> None:
         self._using = using
-        self._tables = Tables(layout or layout_of_settings())
+        self._tables = tables_of(layout or layout_of_settings())
         self._clock = clock
 
     def __repr__(self) -> str:

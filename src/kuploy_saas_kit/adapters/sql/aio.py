@@ -24,7 +24,7 @@ from kuploy_saas_kit.adapters.sql.connection import (
     transaction,
 )
 from kuploy_saas_kit.adapters.sql.direct import Ask, asked_through
-from kuploy_saas_kit.adapters.sql.layout import SqlLayout, Tables
+from kuploy_saas_kit.adapters.sql.layout import SqlLayout, Tables, tables_of
 from kuploy_saas_kit.adapters.sql.migration import make_tables
 from kuploy_saas_kit.adapters.sql.store import AllVerbs, BoundStore
 
@@ -84,7 +84,7 @@ class AsyncSqlStore(AwaitedPlans, AwaitedCounting):
 
     def __init__(self, engine: AsyncEngine, *, layout: SqlLayout | None = None, clock: Clock | None = None) -> None:
         self._engine = engine
-        self._tables = Tables(layout or SqlLayout())
+        self._tables = tables_of(layout or SqlLayout())
         self._clock = clock
         self._pid = os.getpid()
 

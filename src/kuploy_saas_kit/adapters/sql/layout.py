@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -188,6 +189,12 @@ class Tables:
         )
         self.event = self._table("event", *_key("event_id"))
         self.subscription = self._table("subscription", *_subscription_columns())
+
+
+@cache
+def tables_of(layout: SqlLayout) -> Tables:
+    """The tables of *layout*, which all stores share: describing them takes longer than a verb."""
+    return Tables(layout)
 
 
 def _text(name: str) -> Column[str]:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.schema import CreateTable
 
 from kuploy_saas_kit.adapters.sql.connection import upsert
-from kuploy_saas_kit.adapters.sql.layout import SCHEMA_VERSION, SqlLayout, Tables
+from kuploy_saas_kit.adapters.sql.layout import SCHEMA_VERSION, SqlLayout, Tables, tables_of
 from kuploy_saas_kit.errors import ConfigurationError
 
 # Any number will do, as long as every runner of every version takes the same one.
@@ -23,7 +23,7 @@ def migrate_on(connection: Connection, layout: SqlLayout | None = None) -> None:
 
     Which revision they are at is kept in the kit's own version table. No other table is read or written.
     """
-    make_tables(connection, Tables(layout or SqlLayout()))
+    make_tables(connection, tables_of(layout or SqlLayout()))
 
 
 def make_tables(connection: Connection, tables: Tables, revision: str = SCHEMA_VERSION) -> None:

@@ -27,7 +27,7 @@ from kuploy_saas_kit.adapters.sql.connection import (
     transaction,
 )
 from kuploy_saas_kit.adapters.sql.direct import Ask, asked_directly, asked_through, has_known_driver
-from kuploy_saas_kit.adapters.sql.layout import SqlLayout, Tables
+from kuploy_saas_kit.adapters.sql.layout import SqlLayout, Tables, tables_of
 from kuploy_saas_kit.adapters.sql.license import IdentityVerbs, LeaseVerbs, LicenseVerbs
 from kuploy_saas_kit.adapters.sql.meters import AnnouncementVerbs, MeterVerbs
 from kuploy_saas_kit.adapters.sql.migration import make_tables
@@ -95,7 +95,7 @@ class SqlStore(AllVerbs):
     def __init__(self, engine: Engine, *, layout: SqlLayout | None = None, clock: Clock | None = None) -> None:
         self._engine = engine
         self._layout = layout or SqlLayout()
-        self._tables = Tables(self._layout)
+        self._tables = tables_of(self._layout)
         self._clock = clock
         self._pid = os.getpid()
         self._turns = Turns()
