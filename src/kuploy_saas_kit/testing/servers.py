@@ -217,9 +217,10 @@ class RedisServer(_Server):
 @contextlib.contextmanager
 def postgres_schema(url: str, name: str) -> Iterator[str]:
     """A schema of its own on a running server, for one test; yields the URL whose tables are in it."""
-    from sqlalchemy import create_engine, text  # noqa: PLC0415 - only whoever asks for a schema needs the extra
+    from sqlalchemy import NullPool, create_engine, text  # noqa: PLC0415 - only whoever asks for one needs the extra
 
-    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    # No connection is kept: until the schema is dropped the server may have been started again.
+    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
     with engine.connect() as connection:
         connection.execute(text(f'CREATE SCHEMA "{name}"'))
     try:
@@ -228,4 +229,3 @@ def postgres_schema(url: str, name: str) -> Iterator[str]:
     finally:
         with engine.connect() as connection:
             connection.execute(text(f'DROP SCHEMA "{name}" CASCADE'))
-        engine.dispose()
