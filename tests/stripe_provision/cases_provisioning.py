@@ -302,6 +302,21 @@ def _() -> None:
     assert world.sold("pro")["unit_amount"] == 2000  # type: ignore[index]
 
 
+@case(22, "the mark taken off our price by hand")
+def _() -> None:
+    world = provisioned()
+    sold = world.sold("pro")
+    assert sold is not None
+    world.stripe().v1.prices.update(sold["id"], {"metadata": {naming.NAMESPACE: "another"}})
+    world.forget_requests()
+    report = world.provisioner.provision(PRO, force=True)
+    assert report.plans["pro"].outcome is PlanOutcome.FAILED
+    assert sold["id"] in str(report.plans["pro"].error)
+    assert world.writes == []
+    world.stripe().v1.prices.update(sold["id"], {"metadata": {naming.NAMESPACE: "kuploy"}})
+    assert world.provisioner.provision(PRO, force=True).is_complete
+
+
 @case(23, "edits by hand in the dashboard")
 def _() -> None:
     world = provisioned()
@@ -372,7 +387,9 @@ def _() -> None:
     new, _ = world.replica()
     for _ in range(10):
         assert new.provision(catalog(pro(2500)), revision=8).is_complete
+        world.forget_requests()
         report = old.provision(PRO, revision=7)
+        assert {request.path for request in world.sim.requests} <= {"/v1/account"}
         assert not report.is_complete
         assert report.plans["pro"].outcome is PlanOutcome.SKIPPED
         assert isinstance(report.plans["pro"].error, StaleDiffError)

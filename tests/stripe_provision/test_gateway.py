@@ -22,8 +22,14 @@ from tests.stripe_provision.world import LIVE_KEY, NO_WAIT, TEST_KEY, World, cat
 from kuploy_saas_kit import stripe_provision
 from kuploy_saas_kit._retry import RetryBudget, call_with_retries
 from kuploy_saas_kit.adapters.memory import MemoryStore
-from kuploy_saas_kit.errors import BillingError, ConfigurationError, StripeRejectedError, StripeUnavailableError
-from kuploy_saas_kit.stripe_provision import StripeGateway, StripePort, StripeProvisioner, gateway
+from kuploy_saas_kit.errors import (
+    BillingDisabledError,
+    BillingError,
+    ConfigurationError,
+    StripeRejectedError,
+    StripeUnavailableError,
+)
+from kuploy_saas_kit.stripe_provision import StripeGateway, StripeKeys, StripePort, StripeProvisioner, gateway
 from kuploy_saas_kit.stripe_provision.gateway import API_VERSION
 from kuploy_saas_kit.testing.stripe import StripeSimulator
 
@@ -89,6 +95,21 @@ def test_the_account_is_asked_once_for_each_key() -> None:
     world.key = LIVE_KEY
     assert world.gateway.space().livemode
     assert [request.path for request in world.sim.requests] == ["/v1/account"] * 2
+
+
+def test_the_publishable_key_is_handed_to_the_hosts_pages() -> None:
+    """It is that of the keys which are saved now, and there is none where nothing is saved."""
+    saved: list[StripeKeys] = []
+    handed = StripeGateway(lambda: saved[-1] if saved else None)
+    with pytest.raises(BillingDisabledError):
+        _ = handed.publishable_key
+    for keys in (
+        StripeKeys(secret="sk_test_x", publishable="pk_test_x"),
+        StripeKeys(secret="sk_live_x", publishable="pk_live_x"),
+        StripeKeys(secret="sk_live_x"),
+    ):
+        saved.append(keys)
+        assert handed.publishable_key == keys.publishable
 
 
 def test_a_pinned_gateway_keeps_its_key() -> None:

@@ -17,6 +17,7 @@ from kuploy_saas_kit.adapters.memory import MemoryStore
 from kuploy_saas_kit.errors import BillingDisabledError, CheckoutRefusedError, StripeRejectedError
 from kuploy_saas_kit.model.subscription import Access, Assignment, OrgSubscription, StripeSpace
 from kuploy_saas_kit.stripe_provision import Checkout, CheckoutSession, SessionKind, StripeWebhooks, naming
+from kuploy_saas_kit.stripe_provision.changes import ArchivePrice
 from kuploy_saas_kit.stripe_provision.ports import MadePrice
 from kuploy_saas_kit.testing.stripe.quirks import Quirks, Settings
 
@@ -43,13 +44,16 @@ class Shop(World):
         self.webhooks = StripeWebhooks(self.gateway, self.store, secrets=[SECRET], clock=self.clock)
         self.checkout = Checkout(self.gateway, self.store, self.license)
         self.statuses: list[int] = []
+        self.reasons: list[str] = []
         self.sim.endpoint(self.receive, secret=SECRET, events=SEED_EVENTS)
         assert self.provisioner.provision(WANTED).is_complete
 
     def receive(self, payload: bytes, signature: str) -> int:
         """Answer a delivery."""
-        self.statuses.append(self.webhooks.handle(payload, signature).status)
-        return self.statuses[-1]
+        outcome = self.webhooks.handle(payload, signature)
+        self.statuses.append(outcome.status)
+        self.reasons.append(outcome.reason)
+        return outcome.status
 
     def start(self, org_id: str = "acme", plan: str = "pro") -> CheckoutSession:
         """Begin a checkout."""
@@ -215,6 +219,20 @@ def test_subscribers_keep_an_old_price() -> None:
     shop.webhooks.sync_org("acme")
     assert shop.row().plan == "pro"
     assert shop.row().price_id != shop.sold("pro")["id"]  # type: ignore[index]
+
+
+def test_the_diff_counts_who_stays() -> None:
+    """Subscriptions of any org that still go on are counted, over all pages; those that have ended are not."""
+    shop = Shop()
+    for number in range(3):
+        shop.sim.pay(shop.start(f"org_{number}").id)
+    shop.sim.deliver()
+    shop.sim.fail_payment(shop.row("org_0").subscription_id)
+    shop.sim.cancel(shop.row("org_1").subscription_id)
+    wanted = catalog(pro(2500), business())
+    (archive,) = [change for change in shop.provisioner.diff(wanted) if isinstance(change, ArchivePrice)]
+    assert archive.subscribers == 2
+    assert "(2 subscriptions stay on it)" in str(archive)
 
 
 def test_a_price_archived_in_between_is_retried_once() -> None:

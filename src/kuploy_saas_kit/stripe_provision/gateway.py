@@ -110,6 +110,11 @@ class StripeGateway:
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self._base_url!r})"
 
+    @property
+    def publishable_key(self) -> str | None:
+        """The publishable key that is saved beside the current secret key, for the host's own pages."""
+        return self._current_keys().publishable
+
     def pinned(self) -> StripeGateway:
         keys = self._current_keys()
         pinned = StripeGateway(

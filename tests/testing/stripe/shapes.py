@@ -26,7 +26,7 @@ def problems(value: dict[str, Any]) -> list[str]:
 def _of_object(value: dict[str, Any], cls: type, path: str) -> Iterator[str]:
     if value.get("deleted"):
         return
-    fields = _fields(cls)
+    fields = fields_of(cls)
     for name in value.keys() - fields.keys():
         yield f"{path}.{name} is invented"
     for name, annotation in fields.items():
@@ -36,7 +36,8 @@ def _of_object(value: dict[str, Any], cls: type, path: str) -> Iterator[str]:
             yield f"{path}.{name} is missing"
 
 
-def _fields(cls: type) -> dict[str, Any]:
+def fields_of(cls: type) -> dict[str, Any]:
+    """The fields of a resource class and their types."""
     found: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         if issubclass(base, stripe.StripeObject) and base is not stripe.StripeObject:

@@ -51,7 +51,7 @@ def test_every_route_has_parameters_in_the_sdk(route: Any) -> None:
     ],
 )
 def test_parameters_are_held_against_the_sdk(shop: Shop, params: Any, code: str | None, param: str | None) -> None:
-    """What the parameter types do not allow is refused with Stripe's code and bracketed name."""
+    """What the parameter types do not allow is refused with Stripe's code and bracketed name, whoever asks (I14)."""
     error = refused(lambda: shop.api.prices.create(params))
     assert (error["status"], error.get("code"), error.get("param")) == (400, code, param)
 

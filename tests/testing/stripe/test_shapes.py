@@ -6,8 +6,11 @@ from datetime import timedelta
 
 import pytest
 import stripe
-from tests.testing.stripe.shapes import problems
+from pydantic import BaseModel
+from tests.testing.stripe.shapes import fields_of, problems
 from tests.testing.stripe.shop import Row, Shop
+
+from kuploy_saas_kit.stripe_provision import remote
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +97,32 @@ def test_the_check_sees_what_is_wrong(objects: list[Row], change: Row, problem: 
     """An invented, null, mistyped or foreign value does not pass."""
     product = next(row for row in objects if row["object"] == "product")
     assert problem in problems({**product, **change})
+
+
+READ: tuple[tuple[type[BaseModel], type[stripe.StripeObject]], ...] = (
+    (remote._Price, stripe.Price),
+    (remote._Recurring, stripe.Price.Recurring),
+    (remote._Product, stripe.Product),
+    (remote._Subscription, stripe.Subscription),
+    (remote._Item, stripe.SubscriptionItem),
+    (remote._ItemPrice, stripe.Price),
+    (remote._Event, stripe.Event),
+    (remote._EventContent, stripe.Event.Data),
+    (remote._Session, stripe.checkout.Session),
+    (remote._Session, stripe.billing_portal.Session),
+)
+
+
+def test_what_the_kit_reads_is_there() -> None:
+    """Each field that is read from an answer is one of the SDK's resource class: a slip would read its default."""
+    unknown = {(read, name) for read, resource in READ for name in read.model_fields.keys() - fields_of(resource)}
+    assert unknown == set()
+
+
+def test_all_that_the_kit_reads_is_checked() -> None:
+    """No model is left out, but those that hold no object of Stripe's own."""
+    models = {value for value in vars(remote).values() if isinstance(value, type) and issubclass(value, BaseModel)}
+    assert models - {read for read, _ in READ} == {BaseModel, remote._Answer, remote._Items, remote._Thing}
 
 
 def test_the_check_sees_what_is_missing(objects: list[Row]) -> None:
