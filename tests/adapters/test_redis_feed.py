@@ -1,12 +1,13 @@
 """The change feed in Redis, for hosts whose standings are in tables of their own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from threading import Event
 
 import pytest
+from tests.adapters.test_redis_dies import Durable
 from tests.conftest import why_no_redis
 from tests.kit.world import make_world
 
@@ -114,13 +115,6 @@ def test_a_reader_far_behind(store: RedisStore, monkeypatch: pytest.MonkeyPatch)
     assert store._client.llen(store._asking._key("feed_log")) == 3
 
 
-class Durable(RedisServer):
-    """A Redis that finds all it had written when it is started again."""
-
-    def _command(self) -> Sequence[str]:
-        return [*super()._command(), "--appendonly", "yes", "--appendfsync", "always"]
-
-
 def test_a_server_that_was_started_again() -> None:
     """Another run of the server may have lost the last changes of the one before: every reader looks at everyone."""
     with Durable() as server, closing(RedisStore.from_url(server.url)) as store:
@@ -155,7 +149,9 @@ def test_who_waits_is_woken(store: RedisStore) -> None:
     store.publish_change("acme")
     assert woken.wait(PATIENCE)
     watch.stop()
-    assert store._client.pubsub_numsub(store._asking.channel) == [(store._asking.channel.decode(), 0)]
+    channel = store._asking.channel
+    while store._client.pubsub_numsub(channel) != [(channel.decode(), 0)]:
+        Event().wait(0.01)  # until the server has seen it leave
 
 
 def test_one_look_for_all_that_was_said(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
