@@ -13,3 +13,8 @@ for _table in ("cases_provisioning", "cases_webhooks"):
 def test_case(body: Body) -> None:
     """The table of faults and edge cases: each has exactly the outcome that its body states."""
     body()
+
+
+def test_no_case_is_missing() -> None:
+    """All 78 numbers of the table have at least one case."""
+    assert {int(name.partition("-")[0]) for name in CASES} == set(range(1, 79))
