@@ -1,5 +1,7 @@
 """The Django store inside a Django host: its transactions, its settings, its threads, its event loop."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +14,7 @@ from tests.adapters.conftest import Schemas
 from tests.adapters.django_host import database
 from tests.conftest import why_no_postgres
 
+from kuploy_saas_kit import adapters
 from kuploy_saas_kit.adapters import DjangoStore, SqlStore
 from kuploy_saas_kit.errors import ConfigurationError, StorageError
 from kuploy_saas_kit.plans.ports import TakeOutcome
@@ -235,3 +238,24 @@ def test_a_database_that_is_not_supported() -> None:
     unsupported = database("sqlite:///unused.db", ENGINE="django.db.backends.dummy")
     with unsupported as alias, pytest.raises(ConfigurationError, match="SQLite or PostgreSQL"):
         DjangoStore(alias).usage_of("acme")
+
+
+@pytest.mark.parametrize(("missing", "extra"), [("django", "django"), ("sqlalchemy", "sql")])
+def test_a_missing_extra(monkeypatch: pytest.MonkeyPatch, missing: str, extra: str) -> None:
+    """Without Django, or SQLAlchemy, the error names the extra to install."""
+    for name in [name for name in sys.modules if name.startswith((missing, "kuploy_saas_kit.adapters."))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ConfigurationError, match=rf"\[{extra}\]"):
+        _ = adapters.DjangoStore
+
+
+def test_the_app_is_cheap_to_load() -> None:
+    """Every command of `manage.py` loads the app; SQLAlchemy comes with the first verb."""
+    code = (
+        "import sys, django; from django.conf import settings\n"
+        "settings.configure(INSTALLED_APPS=['kuploy_saas_kit.adapters.django']); django.setup()\n"
+        "from django.db.migrations.loader import MigrationLoader; MigrationLoader(None)\n"
+        "sys.exit('sqlalchemy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0  # noqa: S603 - our own interpreter
