@@ -311,6 +311,16 @@ class KeepsVersions(MemoryStore):
         return saved
 
 
+class LeavesNoTrail(MemoryStore):
+    """Ends an assignment without a word about who did."""
+
+    def end_assignment(self, org_id: str, *, actor: str, reason: str, at: datetime) -> AssignmentSaved:
+        trail = list(self._state.trail)
+        ended = super().end_assignment(org_id, actor=actor, reason=reason, at=at)
+        self._state.trail = trail
+        return ended
+
+
 class LastLicenseWins(MemoryStore):
     """Saves whatever the last replica got."""
 
@@ -515,6 +525,7 @@ LAWS = [
     Law(TellsNobody, feed.test_changes_of_plans),
     Law(FeedIsAQueue, feed.test_changes_of_orgs),
     Law(KeepsVersions, standings.test_an_assignment),
+    Law(LeavesNoTrail, conformance.AuditStoreTests().test_every_change_leaves_a_line),
     Law(LastLicenseWins, licenses.test_only_a_newer_license_is_saved),
     Law(LastLicenseWins, licenses.test_a_record_that_is_to_be_replaced),
     Law(MarkGoesBack, licenses.test_the_mark_moves_forward),

@@ -10,7 +10,8 @@ from kuploy_saas_kit.errors import CatalogError, InvalidValueError
 from kuploy_saas_kit.license.ports import LicenseRecord
 from kuploy_saas_kit.model.limits import MAX_LIMIT, Unlimited
 from kuploy_saas_kit.model.plan import INTERNAL_SLUG, Plan, PlanCatalog
-from kuploy_saas_kit.plans.ports import Claim, CounterKey, MeterEntry
+from kuploy_saas_kit.model.subscription import Assignment
+from kuploy_saas_kit.plans.ports import Claim, CounterKey, MeterEntry, TrailEntry, TrailKind
 
 
 def in_lock_order(claims: Iterable[Claim]) -> tuple[Claim, ...]:
@@ -137,3 +138,16 @@ def may_replace(held: LicenseRecord | None, record: LicenseRecord, instead_of: L
     if held is None or (held.epoch, held.revision) < (record.epoch, record.revision):
         return True
     return instead_of is not None and held == replace(instead_of, mark=held.mark)
+
+
+def trail_entry(kind: TrailKind, assignment: Assignment) -> TrailEntry:
+    """The line of the audit trail for an assignment that was given, or ended by its actor at its instant."""
+    return TrailEntry(
+        kind=kind,
+        org_id=assignment.org_id,
+        plan=assignment.plan,
+        actor=assignment.actor,
+        reason=assignment.reason,
+        at=assignment.assigned_at,
+        until=assignment.until if kind is TrailKind.GIVEN else None,
+    )

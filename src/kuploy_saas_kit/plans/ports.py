@@ -126,6 +126,42 @@ class StandingStore(Protocol):
         """Take the assignment away; nothing happens where there is none."""
 
 
+class TrailKind(StrEnum):
+    """What a line of the audit trail tells of."""
+
+    GIVEN = "given"
+    """The plan was given, in place of whatever was given before."""
+    ENDED = "ended"
+    """The plan was taken away."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrailEntry:
+    """One line of the audit trail: *actor* gave the org this plan by hand, or took it away, at *at* for *reason*.
+
+    *until* is when a plan that was given ends by itself, if it does.
+    """
+
+    kind: TrailKind
+    org_id: str
+    plan: str
+    actor: str
+    reason: str
+    at: datetime
+    until: datetime | None = None
+
+
+@runtime_checkable
+class AuditStore(Protocol):
+    """Tells who gave plans by hand and who took them away.
+
+    A `StandingStore` writes each line in the transaction of what it tells of; no line is ever changed or deleted.
+    """
+
+    def trail_of(self, org_id: str) -> Sequence[TrailEntry]:
+        """The org's lines, oldest first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """*amount* more of the counter (*scope*, *limit*), as long as the sum stays within *cap*."""

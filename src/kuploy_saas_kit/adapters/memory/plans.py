@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from kuploy_saas_kit.adapters._rules import PlansUpdate, catalog_update, plan_update
+from kuploy_saas_kit.adapters._rules import PlansUpdate, catalog_update, plan_update, trail_entry
 from kuploy_saas_kit.adapters.memory.state import Verbs
 from kuploy_saas_kit.model.plan import Plan, PlanCatalog
 from kuploy_saas_kit.model.subscription import Assignment, OrgStanding, effective_subscription
-from kuploy_saas_kit.plans.ports import AssignmentSaved, Changes, Everyone, PlanSaved, PlansReplaced, StoredPlans
+from kuploy_saas_kit.plans.ports import (
+    AssignmentSaved,
+    Changes,
+    Everyone,
+    PlanSaved,
+    PlansReplaced,
+    StoredPlans,
+    TrailEntry,
+    TrailKind,
+)
 
 
 class PlanVerbs(Verbs):
@@ -50,7 +60,7 @@ class PlanVerbs(Verbs):
 
 
 class StandingVerbs(Verbs):
-    """`StandingStore` in memory."""
+    """`StandingStore` and `AuditStore` in memory."""
 
     def standing(self, org_id: str) -> OrgStanding:
         with self._lock:
@@ -65,7 +75,7 @@ class StandingVerbs(Verbs):
         with self._lock:
             previous = self._state.assignments.get(assignment.org_id)
             self._state.assignments[assignment.org_id] = assignment
-            self._state.trail.append(("given", assignment))
+            self._state.trail.append(trail_entry(TrailKind.GIVEN, assignment))
             self._changed(assignment.org_id)
             return AssignmentSaved(previous)
 
@@ -74,9 +84,13 @@ class StandingVerbs(Verbs):
             previous = self._state.assignments.pop(org_id, None)
             if previous is not None:
                 ended = replace(previous, actor=actor, reason=reason, assigned_at=at, until=at)
-                self._state.trail.append(("ended", ended))
+                self._state.trail.append(trail_entry(TrailKind.ENDED, ended))
                 self._changed(org_id)
             return AssignmentSaved(previous)
+
+    def trail_of(self, org_id: str) -> Sequence[TrailEntry]:
+        with self._lock:
+            return tuple(entry for entry in self._state.trail if entry.org_id == org_id)
 
 
 class FeedVerbs(Verbs):

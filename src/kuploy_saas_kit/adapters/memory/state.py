@@ -11,7 +11,7 @@ from kuploy_saas_kit._clock import Clock, SystemClock
 from kuploy_saas_kit.license.ports import ClaimRecord, Lease, LicenseRecord
 from kuploy_saas_kit.model.plan import Plan
 from kuploy_saas_kit.model.subscription import Assignment, StripeSpace
-from kuploy_saas_kit.plans.ports import CounterKey
+from kuploy_saas_kit.plans.ports import CounterKey, TrailEntry
 from kuploy_saas_kit.stripe_provision.ports import MadePrice, PriceMapping, StoredSubscription
 
 
@@ -37,7 +37,7 @@ class State:
     catalog_source: str = ""
 
     assignments: dict[str, Assignment] = field(default_factory=dict)
-    trail: list[tuple[str, Assignment]] = field(default_factory=list)
+    trail: list[TrailEntry] = field(default_factory=list)
     standing_versions: dict[str, int] = field(default_factory=dict)
     feed: list[str | None] = field(default_factory=list)
     """Org ids in the order of their changes; None is everyone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -10,19 +11,23 @@ from sqlalchemy import Connection, RowMapping, Select, and_, delete, insert, or_
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.schema import Table
 
+from kuploy_saas_kit.adapters._rules import trail_entry
 from kuploy_saas_kit.adapters.sql.connection import upsert
 from kuploy_saas_kit.adapters.sql.feed import FeedVerbs
 from kuploy_saas_kit.adapters.sql.layout import Tables
 from kuploy_saas_kit.adapters.sql.rows import assignment_from_row, assignment_row, subscription_from_row
 from kuploy_saas_kit.model.subscription import Assignment, OrgStanding, effective_subscription
-from kuploy_saas_kit.plans.ports import AssignmentSaved
+from kuploy_saas_kit.plans.ports import AssignmentSaved, TrailEntry, TrailKind
 
 _ASSIGNMENT = "assignment_"
 _SUBSCRIPTION = "subscription_"
 
 
 class StandingVerbs(FeedVerbs):
-    """`StandingStore` in SQL. Every change of an org raises its row of `standing`, so one read finds all there is."""
+    """`StandingStore` and `AuditStore` in SQL.
+
+    Every change of an org raises its row of `standing`, so one read finds all there is.
+    """
 
     def standing(self, org_id: str) -> OrgStanding:
         with self._reading() as connection:
@@ -47,7 +52,7 @@ class StandingVerbs(FeedVerbs):
             row = assignment_row(assignment)
             given = upsert(connection, table).values(row)
             connection.execute(given.on_conflict_do_update(index_elements=["org_id"], set_=row))
-            self._remember(connection, "given", assignment)
+            self._remember(connection, TrailKind.GIVEN, assignment)
             return AssignmentSaved(previous)
 
     def end_assignment(self, org_id: str, *, actor: str, reason: str, at: datetime) -> AssignmentSaved:
@@ -61,15 +66,22 @@ class StandingVerbs(FeedVerbs):
             self._raise_standings(connection, [org_id])
             connection.execute(delete(table).where(table.c.org_id == org_id))
             ended = replace(previous, actor=actor, reason=reason, assigned_at=at, until=at)
-            self._remember(connection, "ended", ended)
+            self._remember(connection, TrailKind.ENDED, ended)
             return AssignmentSaved(previous)
+
+    def trail_of(self, org_id: str) -> Sequence[TrailEntry]:
+        trail = self._tables.assignment_trail
+        with self._reading() as connection:
+            found = select(trail).where(trail.c.org_id == org_id).order_by(trail.c.id)
+            rows = connection.execute(found).mappings().all()
+        return tuple(trail_entry(TrailKind(row["kind"]), assignment_from_row(row)) for row in rows)
 
     def _assignment(self, connection: Connection, org_id: str) -> Assignment | None:
         table = self._tables.assignment
         row = connection.execute(select(table).where(table.c.org_id == org_id)).mappings().first()
         return assignment_from_row(row) if row is not None else None
 
-    def _remember(self, connection: Connection, kind: str, assignment: Assignment) -> None:
+    def _remember(self, connection: Connection, kind: TrailKind, assignment: Assignment) -> None:
         row = {"kind": kind, **assignment_row(assignment)}
         connection.execute(insert(self._tables.assignment_trail).values(row))
         self._changed(connection, [assignment.org_id])

@@ -27,12 +27,18 @@ if TYPE_CHECKING:
     )
     from kuploy_saas_kit.testing.conformance.license import IdentityStoreTests, LeaseStoreTests, LicenseStoreTests
     from kuploy_saas_kit.testing.conformance.meters import AnnouncementStoreTests, MeterStoreTests
-    from kuploy_saas_kit.testing.conformance.plans import ChangeFeedTests, PlanStoreTests, StandingStoreTests
+    from kuploy_saas_kit.testing.conformance.plans import (
+        AuditStoreTests,
+        ChangeFeedTests,
+        PlanStoreTests,
+        StandingStoreTests,
+    )
     from kuploy_saas_kit.testing.conformance.threads import FromThreads
     from kuploy_saas_kit.testing.conformance.usage import HoldingStoreTests, UsageStoreTests
 
 __all__ = [
     "AnnouncementStoreTests",
+    "AuditStoreTests",
     "ChangeFeedTests",
     "CurrentSpaceTests",
     "CustomerStoreTests",
@@ -52,7 +58,7 @@ __all__ = [
 _MODULES: Final = {
     "billing": ("CurrentSpaceTests", "CustomerStoreTests", "ProvisioningStoreTests", "SubscriptionStoreTests"),
     "license": ("IdentityStoreTests", "LeaseStoreTests", "LicenseStoreTests"),
-    "plans": ("ChangeFeedTests", "PlanStoreTests", "StandingStoreTests"),
+    "plans": ("AuditStoreTests", "ChangeFeedTests", "PlanStoreTests", "StandingStoreTests"),
     "meters": ("AnnouncementStoreTests", "MeterStoreTests"),
     "threads": ("FromThreads",),
     "usage": ("HoldingStoreTests", "UsageStoreTests"),

@@ -54,7 +54,7 @@ class ThreadCrew:
     def __init__(self, store: object, *, workers: int = WORKERS) -> None:
         self.workers = workers
         self._store = store
-        self._how = cycle((partial(_stumbling, _PAUSE), _running))
+        self._how = _ways(_PAUSE)
 
     def race(self, action: Callable[[Any, int], T]) -> list[T]:
         """Call *action* in every thread at the same moment."""
@@ -71,7 +71,7 @@ class ProcessCrew:
         self.workers = workers
         self._reopen = reopen
         self._patience = patience
-        self._how = cycle((partial(_stumbling, _LONG_PAUSE), _running))
+        self._how = _ways(_LONG_PAUSE)
         self._running: list[Worker] = []
 
     def __enter__(self) -> Self:
@@ -231,6 +231,11 @@ def _stumbling(pause: float, action: Callable[[Any, int], T], store: Any, worker
         return action(store, worker)
     finally:
         sys.settrace(before)
+
+
+def _ways(pause: float) -> Iterator[Callable[..., Any]]:
+    """How races are run: in turn with pauses and without, which some mistakes need."""
+    return cycle((partial(_stumbling, pause), _running))
 
 
 def _running(action: Callable[[Any, int], T], store: Any, worker: int) -> T:

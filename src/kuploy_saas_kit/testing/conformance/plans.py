@@ -14,7 +14,16 @@ from kuploy_saas_kit.model.limits import MAX_LIMIT, UNLIMITED
 from kuploy_saas_kit.model.money import Price
 from kuploy_saas_kit.model.plan import INTERNAL, Plan, PlanCatalog
 from kuploy_saas_kit.model.subscription import Assignment, OrgStanding
-from kuploy_saas_kit.plans.ports import ChangeFeed, Everyone, PlanSaved, PlanStore, StandingStore
+from kuploy_saas_kit.plans.ports import (
+    AuditStore,
+    ChangeFeed,
+    Everyone,
+    PlanSaved,
+    PlanStore,
+    StandingStore,
+    TrailEntry,
+    TrailKind,
+)
 from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, RACES, Crew, StoreTests
 from kuploy_saas_kit.testing.conformance.crashes import CrashTests, Deed
 
@@ -264,6 +273,53 @@ class StandingStoreTests(CrashTests):
 
 def _assign(store: StandingStore, worker: int) -> None:
     store.put_assignment(assignment(reason=str(worker)))
+
+
+class AuditedStore(AuditStore, StandingStore, Protocol):
+    """A store whose assignments leave a trail."""
+
+
+def _give_and_tell(store: AuditedStore, number: int) -> tuple[bool, int]:
+    return store.standing(f"org{number}").assignment is not None, len(store.trail_of(f"org{number}"))
+
+
+class AuditStoreTests(CrashTests):
+    """What an `AuditStore` must do; the store is a `StandingStore` too."""
+
+    deeds = (Deed(_give, _give_and_tell, repeatable=False), Deed(_end, _give_and_tell, _give))
+
+    def test_every_change_leaves_a_line(self, store: AuditedStore) -> None:
+        """Each assignment and each end of one is a line with actor, reason and instant, oldest first."""
+        store.put_assignment(assignment())
+        comp = replace(assignment(plan="pro", reason="a comp"), actor="ann", assigned_at=NOW + MINUTE, until=None)
+        store.put_assignment(comp)
+        store.end_assignment("acme", actor="bob", reason="over", at=NOW + 2 * MINUTE)
+        assert list(store.trail_of("acme")) == [
+            TrailEntry(TrailKind.GIVEN, "acme", "internal", "root@isp", "ours", NOW, NOW + 60 * MINUTE),
+            TrailEntry(TrailKind.GIVEN, "acme", "pro", "ann", "a comp", NOW + MINUTE),
+            TrailEntry(TrailKind.ENDED, "acme", "pro", "bob", "over", NOW + 2 * MINUTE),
+        ]
+
+    def test_what_changed_nothing_leaves_no_line(self, store: AuditedStore) -> None:
+        """Ending what was not there is not told, and an org that nobody wrote about has no trail."""
+        store.end_assignment("acme", actor="bob", reason="over", at=NOW)
+        assert list(store.trail_of("acme")) == []
+
+    def test_no_org_sees_anothers_trail(self, store: AuditedStore) -> None:
+        """A trail is one org's, also where a name begins like it."""
+        store.put_assignment(assignment("acme"))
+        store.put_assignment(assignment("acme2"))
+        assert [entry.org_id for entry in store.trail_of("acme")] == ["acme"]
+
+    def test_a_race_leaves_every_line(self, store: AuditedStore, crew: Crew, rounds: int) -> None:
+        """Of many that give a plan at the same moment each leaves a line, and the last one is what stands."""
+        for number in range(1, 1 + RACES * rounds):
+            crew.race(_assign)
+            trail = store.trail_of("acme")
+            assert len(trail) == number * crew.workers
+            given = store.standing("acme").assignment
+            assert given is not None
+            assert trail[-1].reason == given.reason
 
 
 class ChangingStore(ChangeFeed, StandingStore, PlanStore, Protocol):
