@@ -1,13 +1,16 @@
 """`plans list|check`, `explain` and `overview`."""
 
 import json
+from contextlib import closing
+from datetime import UTC, datetime
 
 from tests.cli.instance import Instance
 from tests.kit.world import CATALOG
 
+from kuploy_saas_kit.adapters import SqlStore
 from kuploy_saas_kit.cli.findings import Level
 from kuploy_saas_kit.cli.plans.checking import catalog_findings, plan_findings
-from kuploy_saas_kit.plans import KUPLOY_CLOUD, LicenseGrant, Plan, PlanCatalog, Price
+from kuploy_saas_kit.plans import KUPLOY_CLOUD, Assignment, LicenseGrant, Plan, PlanCatalog, Price
 
 GRANT = LicenseGrant("starter", {"customDomains"}, {"maxProjects": 5})
 
@@ -104,6 +107,22 @@ def test_explain_a_key_that_cannot_be_asked_for(instance: Instance) -> None:
     instance.licensed()
     assert "unknown_key" in instance.run("explain", "acme", "teleport").out
     assert "must never be gated" in instance.run("explain", "acme", "login").one_line
+
+
+def test_overview_of_an_org_with_a_plan_by_hand(instance: Instance) -> None:
+    """Who gave it and who took it away is told, with the reasons, oldest first."""
+    instance.licensed()
+    with closing(SqlStore.from_url(instance.url)) as store:
+        at = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+        given = Assignment(org_id="acme", plan="internal", actor="ann", reason="our own", assigned_at=at)
+        store.put_assignment(given)
+        store.end_assignment("acme", actor="bob", reason="sold", at=at)
+    trail = json.loads(instance.run("overview", "acme", "--json").out)["trail"]
+    assert [(line["kind"], line["plan"], line["actor"]) for line in trail] == [
+        ("given", "internal", "ann"),
+        ("ended", "internal", "bob"),
+    ]
+    assert "internal ended" in instance.run("overview", "acme").out
 
 
 def test_overview(instance: Instance) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from kuploy_saas_kit.cli.output import instant, iso, say, say_json, table
 from kuploy_saas_kit.cli.wiring import open_kit
 from kuploy_saas_kit.model.limits import Unlimited
 from kuploy_saas_kit.plans.decision import Decision, Layer
 from kuploy_saas_kit.plans.outcomes import FeatureRow, LimitRow, OrgOverview
+from kuploy_saas_kit.plans.ports import TrailEntry
 
 
 def explain(parsed: argparse.Namespace) -> int:
@@ -26,10 +28,11 @@ def overview(parsed: argparse.Namespace) -> int:
     """List everything."""
     with open_kit(parsed) as opened:
         found = opened.kit.gate.overview(parsed.org)
+        trail = opened.stores.main.trail_of(parsed.org)
     if parsed.json:
-        say_json(overview_document(found))
+        say_json({**overview_document(found), "trail": [_entry(line) for line in trail]})
     else:
-        say(*overview_lines(found))
+        say(*overview_lines(found), *trail_lines(trail))
     return 0
 
 
@@ -70,6 +73,12 @@ def overview_lines(found: OrgOverview) -> list[str]:
     ]
 
 
+def trail_lines(trail: Sequence[TrailEntry]) -> list[str]:
+    """Who gave plans by hand and took them away, oldest first; nothing where nobody did."""
+    rows = [(instant(line.at), f"{line.plan} {line.kind}", line.actor, line.reason) for line in trail]
+    return ["", *table(("BY HAND", "", "WHO", "WHY"), rows)] if rows else []
+
+
 def overview_document(found: OrgOverview) -> dict[str, object]:
     """The same for machines."""
     return {
@@ -103,6 +112,17 @@ def _layer(layer: Layer) -> dict[str, object]:
         "version": layer.version,
         "age_seconds": None if layer.age is None else int(layer.age.total_seconds()),
         "status": layer.status,
+    }
+
+
+def _entry(line: TrailEntry) -> dict[str, object]:
+    return {
+        "kind": line.kind,
+        "plan": line.plan,
+        "actor": line.actor,
+        "reason": line.reason,
+        "at": iso(line.at),
+        "until": iso(line.until),
     }
 
 
