@@ -28,6 +28,7 @@ def migrate_on(connection: Connection, layout: SqlLayout | None = None) -> None:
 
 def make_tables(connection: Connection, tables: Tables, revision: str = SCHEMA_VERSION) -> None:
     """Make what is missing up to *revision*, in the caller's transaction; one runner at a time."""
+    _require_schema(connection, tables.metadata.schema)
     _take_turns(connection, tables)
     versions = _versions(connection, tables)
     if any(version > SCHEMA_VERSION for version in versions):
@@ -40,6 +41,15 @@ def make_tables(connection: Connection, tables: Tables, revision: str = SCHEMA_V
         (tables.feed, {"id": 1, "epoch": uuid4().hex, "seq": 0}),
     ):
         connection.execute(upsert(connection, table).values(row).on_conflict_do_nothing())
+
+
+def _require_schema(connection: Connection, name: str | None) -> None:
+    """A schema is the host's: it has an owner and grants."""
+    if name is None or name in inspect(connection).get_schema_names():
+        return
+    if connection.dialect.name == "sqlite":
+        raise ConfigurationError("SQLite has no schemas: leave `schema` out of SqlLayout, a prefix tells tables apart")
+    raise ConfigurationError(f"there is no schema {name!r} in this database: make it (CREATE SCHEMA), then migrate")
 
 
 def _take_turns(connection: Connection, tables: Tables) -> None:
