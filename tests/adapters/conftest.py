@@ -84,3 +84,14 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'kit.db'}"
     schemas: Schemas = request.getfixturevalue("schemas")
     return schemas.new(migrated=True)
+
+
+def empty(store: SqlStore) -> None:
+    """As `migrate` left it, for those who cannot have a schema for each time they begin."""
+    tables = store._tables
+    with store._writing() as connection:
+        unknown = {column.name: None for column in tables.catalog.c if column.nullable}
+        connection.execute(tables.catalog.update().values(unknown | {"source": ""}))
+        for table in tables.metadata.tables.values():
+            if table not in (tables.catalog, tables.feed, tables.schema_version):
+                connection.execute(table.delete())

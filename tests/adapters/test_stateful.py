@@ -5,22 +5,13 @@ from collections.abc import Callable
 import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+from tests.adapters.conftest import empty
 from tests.adapters.test_broken_stores import CountsRefused, LosesEvents, ReleasesAgain, TellsNobody
 from tests.conftest import examples
 
 from kuploy_saas_kit.adapters import MemoryStore, SqlStore
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.stateful import books_machine, usage_machine
-
-
-def empty(store: SqlStore) -> None:
-    """As `migrate` left it, for the next history: making tables takes longer than most of them."""
-    tables = store._tables
-    with store._writing() as connection:
-        connection.execute(tables.catalog.update().values(revision=None, account_id=None, livemode=None))
-        for table in tables.metadata.tables.values():
-            if table not in (tables.catalog, tables.feed, tables.schema_version):
-                connection.execute(table.delete())
 
 
 @pytest.mark.parametrize("machine", [usage_machine, books_machine])

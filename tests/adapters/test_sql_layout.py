@@ -1,0 +1,175 @@
+"""Tables with a prefix in a schema of the host's choice: the stores answer the same, and nothing is made elsewhere."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any, TypeVar
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, NullPool, create_engine, inspect, text
+from tests.adapters.conftest import Schemas, empty
+from tests.conftest import why_no_postgres
+
+from kuploy_saas_kit.adapters import AsyncSqlStore, SqlLayout, SqlStore
+from kuploy_saas_kit.adapters.sql.layout import SCHEMA_VERSION, tables_of
+from kuploy_saas_kit.errors import ConfigurationError
+from kuploy_saas_kit.testing import conformance
+from kuploy_saas_kit.testing.clock import ManualClock
+from kuploy_saas_kit.testing.conformance.billing import LIVE, made, mapping
+from kuploy_saas_kit.testing.conformance.plans import CATALOG
+from kuploy_saas_kit.testing.conformance.threads import FromThreads
+from kuploy_saas_kit.testing.conformance.usage import claims, seed, used
+
+ELSEWHERE = SqlLayout(prefix="kit_", schema="billing", plans_table="plans")
+T = TypeVar("T", bound=type)
+needs_postgres = pytest.mark.skipif(why_no_postgres() is not None, reason=str(why_no_postgres()))
+
+
+@pytest.fixture(scope="module")
+def engine(schemas: Schemas, worker_id: str) -> Iterator[Engine]:
+    """A host's database with a schema for the kit, which is not the one that its own tables are in."""
+    server = create_engine(schemas.new(migrated=False), isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    name = f"layout_{worker_id}"
+    with server.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine = create_engine(server.url.set(database=name, query={"host": server.url.query["host"]}))
+    with engine.begin() as connection:
+        connection.execute(text("CREATE SCHEMA billing"))
+    with closing(SqlStore(engine, layout=ELSEWHERE)) as store:
+        store.migrate()
+        store.migrate()
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def url(engine: Engine) -> str:
+    """The address of the database, with the tables as `migrate` left them."""
+    with closing(SqlStore(engine, layout=ELSEWHERE)) as store:
+        empty(store)
+    return engine.url.render_as_string(hide_password=False)
+
+
+def by_name(tests: T) -> T:
+    """The class without what depends on transactions and not on names: its races, and where it is interrupted."""
+    for name in dir(tests):
+        if name.startswith(("test_a_race", "test_killed", "test_failing", "test_dying")):
+            setattr(tests, name, None)
+    return tests
+
+
+@needs_postgres
+class LayoutTests:
+    @pytest.fixture
+    def store(self, clock: ManualClock, url: str) -> Iterator[SqlStore]:
+        with closing(SqlStore.from_url(url, layout=ELSEWHERE, clock=clock)) as store:
+            yield store
+
+
+@by_name
+class TestPlans(LayoutTests, conformance.PlanStoreTests): ...
+
+
+@by_name
+class TestStandings(LayoutTests, conformance.StandingStoreTests): ...
+
+
+@by_name
+class TestFeed(LayoutTests, conformance.ChangeFeedTests): ...
+
+
+@by_name
+class TestUsage(LayoutTests, conformance.UsageStoreTests): ...
+
+
+@by_name
+class TestHoldings(LayoutTests, conformance.HoldingStoreTests): ...
+
+
+@by_name
+class TestLicense(LayoutTests, conformance.LicenseStoreTests): ...
+
+
+@by_name
+class TestProvisioning(LayoutTests, conformance.ProvisioningStoreTests): ...
+
+
+@by_name
+class TestSubscriptions(LayoutTests, conformance.SubscriptionStoreTests): ...
+
+
+@by_name
+class TestAsyncUsage(LayoutTests, conformance.UsageStoreTests):
+    @pytest.fixture
+    def store(self, clock: ManualClock, url: str) -> Iterator[FromThreads]:
+        with FromThreads(lambda: AsyncSqlStore.from_url(url, layout=ELSEWHERE, clock=clock)) as store:
+            yield store
+
+
+@needs_postgres
+def test_nothing_is_made_elsewhere(engine: Engine) -> None:
+    """All tables, the version table among them, and every function are in the schema, under their prefix."""
+    tables = tables_of(ELSEWHERE)
+    with engine.connect() as connection:
+        names = inspect(connection).get_table_names(schema="billing")
+        assert set(names) == {table.name for table in tables.metadata.tables.values()}
+        assert all(ELSEWHERE.owns(name) for name in names)
+        assert connection.execute(tables.schema_version.select()).all() == [(SCHEMA_VERSION,)]
+        assert inspect(connection).get_table_names() == []
+        made = "SELECT n.nspname, p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace"
+        functions = connection.execute(text(f"{made} WHERE p.oid >= 16384")).all()
+        assert all(schema == "billing" and name.startswith("kit_") for schema, name in functions)
+
+
+@needs_postgres
+def test_the_revisions_make_the_tables(engine: Engine) -> None:
+    """Alembic finds no difference between them and what the stores go by."""
+
+    def ours(_object: Any, name: str | None, kind: str, *_: object) -> bool:
+        return kind != "table" or (name is not None and ELSEWHERE.owns(name))
+
+    options = {"compare_type": True, "include_schemas": True, "include_object": ours, "version_table": "none"}
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, tables_of(ELSEWHERE).metadata) == []
+
+
+@needs_postgres
+def test_inside_the_hosts_transaction(engine: Engine, url: str) -> None:
+    """The store's tables and the host's own are changed together, whatever the host's search path is."""
+    with closing(SqlStore.from_url(url, layout=ELSEWHERE)) as store:
+        seed(store)
+        store.use_space(LIVE)
+        store.put_mapping(LIVE, mapping(), made())
+        store.replace_plans(CATALOG, revision=1)
+        with engine.connect() as connection:
+            assert store.on(connection).take(claims()).outcome == "taken"
+            assert store.on(connection).take(claims(), key="k").outcome == "taken"
+            connection.rollback()
+            assert used(store) == (0, 0)
+            query = """SELECT "stripePriceId" FROM billing.plans WHERE "planId" = 'pro'"""
+            assert connection.execute(text(query)).scalar_one() == "price_1"
+
+
+def test_a_schema_that_is_not_there(empty_url: str) -> None:
+    """Migrating says what to make; in SQLite there is none to make."""
+    with closing(SqlStore.from_url(empty_url, layout=ELSEWHERE)) as store:
+        says = "SQLite has no schemas" if store.is_embedded else "no schema 'billing'.*CREATE SCHEMA"
+        with pytest.raises(ConfigurationError, match=says):
+            store.migrate()
+        assert inspect(store._engine).get_table_names() == []
+
+
+def test_two_prefixes_in_one_database(empty_url: str) -> None:
+    """Each store has tables of its own; SQLite's one schema may be named."""
+    layouts = [SqlLayout(prefix=f"kit{number}_", plans_table=f"plans{number}") for number in range(2)]
+    with closing(SqlStore.from_url(empty_url, layout=layouts[0])) as first:
+        if first.is_embedded:
+            layouts[1] = SqlLayout(prefix="kit1_", plans_table="plans1", schema="main")
+        with closing(SqlStore.from_url(empty_url, layout=layouts[1])) as second:
+            for store in (first, second):
+                store.migrate()
+                seed(store)
+            first.take(claims())
+            assert (used(first), used(second)) == ((1, 1), (0, 0))
