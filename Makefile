@@ -78,6 +78,11 @@ mutants: $(VENV)/.installed-test ## mutation testing of the pure modules of plan
 	$(BIN)/mutmut run
 	$(BIN)/mutmut results
 
+.PHONY: contract
+contract: ## hold the hub against its OpenAPI file with schemathesis
+	$(MAKE) VENV=$(VENV)-contract $(VENV)-contract/.installed-contract
+	$(VENV)-contract/bin/python -m pytest tests/hub/contract.py
+
 .PHONY: fuzz-license
 fuzz-license: $(VENV)/.installed-test ## try a million mutated license tokens
 	$(BIN)/python -m tests.license.fuzz_tokens 1000000

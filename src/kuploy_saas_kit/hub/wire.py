@@ -52,8 +52,8 @@ class SyncBody(_Body):
     product_type: _Key
     kit_version: _Text = ""
     nonce: Annotated[str, StringConstraints(pattern=r"\A[A-Za-z0-9_-]{22}\z")]
-    known_epoch: _Count | None = None
-    known_revision: _Count | None = None
+    known_epoch: _Count = 0
+    known_revision: _Count = 0
     report_seq: _Count = 0
     usage: Annotated[dict[_Key, _Count], Field(max_length=128)] = Field(default_factory=dict)
     meters: Annotated[list[_Meter], Field(max_length=256)] = Field(default_factory=list)
@@ -65,7 +65,7 @@ class SyncBody(_Body):
             instance_id=self.instance_id,
             product_type=self.product_type,
             nonce=self.nonce,
-            known=(self.known_epoch or 0, self.known_revision or 0),
+            known=(self.known_epoch, self.known_revision),
             kit_version=self.kit_version,
             report=UsageReported(report_seq=self.report_seq, usage=self.usage, meters=meters),
         )
