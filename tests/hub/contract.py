@@ -33,7 +33,7 @@ Test = TypeVar("Test", bound=Callable[[Any], None])
 
 
 def documented(path: str | None = None, **properties_of_a_sync: Any) -> Callable[[Test], Test]:
-    """Run a test with what the file allows and forbids, at *path* or at all; these properties of a sync in its stead."""
+    """Run a test with what the file allows and forbids, at *path* or all, with these properties of a sync instead."""
     config = schemathesis.Config()
     config.projects.default.generation.update(deterministic=True, max_examples=EXAMPLES)
     # A key that no license has is 404 in this protocol, and not 401.
