@@ -17,7 +17,7 @@ from kuploy_saas_kit.model.money import BillingCycle, Price
 from kuploy_saas_kit.model.plan import Plan, PlanCatalog
 from kuploy_saas_kit.stripe_provision import naming
 from kuploy_saas_kit.stripe_provision.changes import ArchivePrice, Blocked, CreatePrice, CreateProduct
-from kuploy_saas_kit.stripe_provision.diff import Observed, provision_changes, wanted_catalog
+from kuploy_saas_kit.stripe_provision.diff import Observed, is_in_place, provision_changes, wanted_catalog
 from kuploy_saas_kit.stripe_provision.keys import StripeKeys, checked_webhook_secrets
 from kuploy_saas_kit.stripe_provision.ports import PriceMapping, RemotePrice, RemoteProduct
 
@@ -216,6 +216,17 @@ def _mapping(plan: Plan, price_id: str, revision: int = 0) -> dict[str, PriceMap
         revision=revision,
     )
     return {plan.slug: mapping}
+
+
+def test_the_fingerprint_alone_does_not_say_that_all_is_in_place() -> None:
+    """A run that another one interfered with looks at Stripe: what is mapped must be what is to be sold."""
+    wanted = wanted_catalog(catalog(pro(), business(is_active=False)), namespace="kuploy", revision=3)
+    right = _mapping(pro(), "price_1")
+    assert is_in_place(wanted, wanted.fingerprint, right)
+    assert not is_in_place(wanted, None, right)
+    assert not is_in_place(wanted, wanted.fingerprint, {})
+    assert not is_in_place(wanted, wanted.fingerprint, _mapping(pro(2500), "price_1"))
+    assert not is_in_place(wanted, wanted.fingerprint, {**right, **_mapping(business(), "price_2")})
 
 
 def test_a_retired_plan_prints_each_step() -> None:

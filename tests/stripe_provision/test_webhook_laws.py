@@ -25,6 +25,7 @@ from kuploy_saas_kit.errors import WebhookRejectedError
 from kuploy_saas_kit.model.subscription import STATUS_ACCESS, Access, OrgSubscription
 from kuploy_saas_kit.stripe_provision import naming
 from kuploy_saas_kit.stripe_provision.ports import (
+    EventLookup,
     OnChange,
     RemoteSubscription,
     StoredSubscription,
@@ -209,7 +210,7 @@ def test_unsigned_bytes_touch_nothing(payload: bytes, header: str | None) -> Non
 
 
 class _Unreachable(MemoryStore):
-    def has_event(self, event_id: str) -> bool:
+    def look_up_event(self, event_id: str) -> EventLookup:
         raise AssertionError("the store was asked")
 
     def load_subscription(self, subscription_id: str) -> StoredSubscription:
