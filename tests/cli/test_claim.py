@@ -2,6 +2,7 @@
 
 import io
 import sys
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -211,6 +212,14 @@ def test_a_tenant_without_a_name() -> None:
     assert "does not say" in named_tenant(ClaimState(ClaimStatus.APPROVED))
 
 
-def test_the_pause_is_a_wait() -> None:
-    """What waits between polls returns after the time that it is given."""
-    claim.pause(timedelta())
+def test_the_pause_is_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits between polls waits as long as it is told, in seconds, for something that nobody sets."""
+    waited: list[tuple[bool, float | None]] = []
+
+    def wait(event: threading.Event, timeout: float | None = None) -> bool:
+        waited.append((event.is_set(), timeout))
+        return False
+
+    monkeypatch.setattr(threading.Event, "wait", wait)
+    claim.pause(timedelta(minutes=1, milliseconds=500))
+    assert waited == [(False, 60.5)]
