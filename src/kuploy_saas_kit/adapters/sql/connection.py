@@ -251,9 +251,22 @@ def _explained(error: SQLAlchemyError, dialect: Dialect, name: str, migrate: str
         return f"{name} does not have the kit's tables as this version knows them: {migrate}"
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return f"the connection to {name} was lost; nothing is half-written: try again"
+    if "InsufficientPrivilege" in text:
+        return f"{name} does not let this user do what was asked: grant it more; nothing is half-written"
+    if cause is not None and _is_outside(error, cause, dialect):
+        return (
+            f"{name} could not be entered; nothing is half-written: is the server running, and are host, user, "
+            "password and name of the database right?"
+        )
     return (
         f"{name} could not do what was asked ({type(cause or error).__name__}, {dialect.name}); nothing is half-written"
     )
+
+
+def _is_outside(error: SQLAlchemyError, cause: BaseException, dialect: Dialect) -> bool:
+    """Whether no connection was made: then there is no statement, and PostgreSQL did not say what was wrong with it."""
+    unasked = isinstance(error, DBAPIError) and error.statement is None
+    return dialect.name == "postgresql" and unasked and getattr(cause, "sqlstate", None) is None
 
 
 def _is_busy(cause: BaseException | None, text: str) -> bool:
