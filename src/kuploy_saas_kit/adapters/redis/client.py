@@ -72,9 +72,12 @@ def _packed(command: Sequence[bytes]) -> list[bytes]:
 
 def unanswered(error: Exception) -> StorageError:
     """What a verb raises in place of the package's *error*; it has no address and no password in it."""
+    if isinstance(error, errors().AuthenticationError):
+        return StorageError("Redis wants another user or password than its URL has: nothing was done")
+    hint = ". If it stays so: is Redis running, and is its URL right?" if isinstance(error, errors().ConnectionError) else ""
     return StorageError(
         f"Redis could not do what was asked ({type(error).__name__}): it was done as a whole or not at all. Try again,"
-        " under the same key if it has one"
+        f" under the same key if it has one{hint}"
     )
 
 
