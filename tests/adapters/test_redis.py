@@ -210,6 +210,18 @@ def test_sums_beyond_64_bits(server: RedisServer) -> None:
         assert store.add_meter("e2", both[:1]).is_new
 
 
+def test_holdings_that_were_evicted(server: RedisServer) -> None:
+    """When they would expire nothing is returned, and nothing is left to look through again."""
+    clock = ManualClock(NOW)
+    with closing(called(server.url, clock)) as store:
+        seed(store)
+        store.take(claims(), key="k", ttl=MINUTE)
+        store._client.delete(store._asking._holdings)
+        clock.advance(MINUTE)
+        assert store.sweep_holdings().returned == {}
+        assert not store._client.exists(store._asking._expiry)
+
+
 def test_a_server_that_forgot_the_scripts(server: RedisServer) -> None:
     """After a failover the server has never seen them: they are sent again, and the verb is done once."""
     with closing(called(server.url, ManualClock(NOW))) as store:

@@ -89,12 +89,13 @@ class Line(Enum):
 
 
 class Proxy:
-    """A way to the server that can be cut. *requests* counts what was sent, for whoever waits for each answer."""
+    """A way to the server that can be cut. *requests* counts what was sent by whoever waits for each answer."""
 
     def __init__(self, server: RedisServer, folder: Path) -> None:
         self.url = f"unix://{folder / 'proxy.sock'}"
         self.line = Line.OPEN
         self.requests = 0
+        self.connections = 0
         self._server = str(server.folder / "redis.sock")
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(folder / "proxy.sock"))
@@ -113,6 +114,7 @@ class Proxy:
         with suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
+                self.connections += 1
                 self._threads.append(threading.Thread(target=self._carry, args=(client,), daemon=True))
                 self._threads[-1].start()
 
@@ -248,6 +250,20 @@ def test_asking_again_under_the_same_key(direct: RedisStore, proxy: Proxy) -> No
         proxy.line = Line.OPEN
         assert store.take(claims(org="umbrella"), key="new").outcome == "held"
         assert store.usage_of("umbrella") == {"maxProjects": 1}
+
+
+@pytest.mark.parametrize("opener", ["url", "awaited"])
+def test_a_server_that_became_a_replica(direct: RedisStore, proxy: Proxy, opener: str) -> None:
+    """A server that takes no writes any more is left: the same address may lead to another one by now."""
+    with OPENERS[opener](proxy.url) as store:
+        store.usage_of("acme")
+        connections = proxy.connections
+        direct._client.replicaof("127.0.0.1", 1)
+        with pytest.raises(StorageError):
+            store.take(claims())
+        direct._client.replicaof("NO", "ONE")
+        assert store.take(claims(cap=9)).outcome == "taken"
+        assert proxy.connections == connections + 1
 
 
 @pytest.mark.parametrize("name", VERBS)

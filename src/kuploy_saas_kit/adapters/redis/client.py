@@ -37,10 +37,11 @@ def send_once(client: Any, command: Sequence[bytes]) -> Any:
     try:
         connection.send_packed_command(_packed(command))
         return connection.read_response()
-    except errors().ResponseError:
+    except errors().NoScriptError:
         raise
     except BaseException:
-        connection.disconnect()  # the answer may still come, and is nobody's
+        # The answer may still come, and is nobody's; or the server is no longer the one that takes writes.
+        connection.disconnect()
         raise
     finally:
         pool.release(connection)
@@ -55,7 +56,7 @@ async def send_once_async(client: Any, command: Sequence[bytes]) -> Any:
     try:
         await connection.send_packed_command(_packed(command))
         return await connection.read_response()
-    except errors().ResponseError:
+    except errors().NoScriptError:
         raise
     except BaseException:
         await connection.disconnect(nowait=True)
@@ -74,7 +75,8 @@ def unanswered(error: Exception) -> StorageError:
     """What a verb raises in place of the package's *error*; it has no address and no password in it."""
     if isinstance(error, errors().AuthenticationError):
         return StorageError("Redis wants another user or password than its URL has: nothing was done")
-    hint = ". If it stays so: is Redis running, and is its URL right?" if isinstance(error, errors().ConnectionError) else ""
+    is_away = isinstance(error, errors().ConnectionError)
+    hint = ". If it stays so: is Redis running, and is its URL right?" if is_away else ""
     return StorageError(
         f"Redis could not do what was asked ({type(error).__name__}): it was done as a whole or not at all. Try again,"
         f" under the same key if it has one{hint}"

@@ -59,8 +59,7 @@ _HOLDINGS: Final = (
 -- Return what a place holds; the answer gets {scope, limit, amount, returned, value after} for each amount.
 local function release(prefix, place, answer)
   local held = redis.call('HGET', prefix .. ':holdings', place)
-  if not held then return end
-  local amounts = cjson.decode(held)
+  local amounts = cjson.decode(held or '[]')
   redis.call('HDEL', prefix .. ':holdings', place)
   redis.call('ZREM', prefix .. ':expiry', place)
   for _, entry in ipairs(amounts) do
