@@ -16,6 +16,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+import requests
 import stripe
 from tests.stripe_provision.world import LIVE_KEY, NO_WAIT, TEST_KEY, World, catalog, pro, require_goal
 
@@ -222,6 +223,21 @@ def test_over_a_real_connection() -> None:
         gateway = StripeGateway.from_key(TEST_KEY, base_url=url)
         assert StripeProvisioner(gateway, MemoryStore()).provision(catalog(pro())).is_complete
     assert len(sim.writes) == 3
+
+
+def test_nothing_waits_for_stripe_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection is given up after 3 seconds, an answer that stalls after 20."""
+    timeouts: list[object] = []
+    send = requests.Session.request
+
+    def watched(session: requests.Session, *args: Any, **options: Any) -> requests.Response:
+        timeouts.append(options["timeout"])
+        return send(session, *args, **options)
+
+    monkeypatch.setattr(requests.Session, "request", watched)
+    with StripeSimulator().serve() as url:
+        StripeGateway.from_key(TEST_KEY, base_url=url).space()
+    assert timeouts == [(3.0, 20.0)]
 
 
 def test_retries_of_one_write_share_a_key_and_writes_do_not() -> None:

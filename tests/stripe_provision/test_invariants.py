@@ -137,6 +137,22 @@ def test_calls_grow_with_the_catalog(history: list[PlanCatalog]) -> None:
         assert on_sale.keys() == {plan.slug for plan in wanted if plan.is_billable}
 
 
+@given(st.lists(catalogs, max_size=3))
+def test_what_is_never_asked_of_stripe(history: list[PlanCatalog]) -> None:
+    """Nothing is deleted or searched, no key taken away, no other currency added, and each list says what of (D6)."""
+    world = World()
+    provisioner = generous(world)
+    for wanted in history:
+        provisioner.diff(wanted)
+        assert provisioner.provision(wanted).is_complete
+    for request in world.sim.requests:
+        assert request.method in {"GET", "POST"}
+        assert "search" not in request.path
+        assert request.params.keys().isdisjoint({"currency_options", "transfer_lookup_key"})
+        if request.method == "GET" and request.path in {"/v1/prices", "/v1/products"}:
+            assert "active" in request.params
+
+
 @given(catalogs, catalogs)
 def test_a_diff_is_what_is_applied(before: PlanCatalog, after: PlanCatalog) -> None:
     """Without faults a run applies exactly the changes of the diff, which only reads (I16)."""
