@@ -105,7 +105,7 @@ def test_a_verb_that_fails_undoes_itself_alone(store: DjangoStore, host: BaseDat
             store.put_subscription(ROW, expected_version=0, event_id="evt_1", on_change=refuse)
         assert store.take(claims(9, cap=5)).outcome is TakeOutcome.REFUSED
         assert store.take(claims()).outcome is TakeOutcome.TAKEN
-    assert not store.has_event("evt_1")
+    assert not store.look_up_event("evt_1").is_handled
     assert (projects(host), used(store)) == (1, (1, 1))
 
 

@@ -76,6 +76,9 @@ class PlansReplaced:
     changed: tuple[str, ...] = ()
     deactivated: tuple[str, ...] = ()
 
+    def __bool__(self) -> bool:
+        raise TypeError("use .applied")
+
 
 @dataclass(frozen=True, slots=True)
 class PlanSaved:
@@ -83,6 +86,9 @@ class PlanSaved:
 
     saved: bool
     version: int
+
+    def __bool__(self) -> bool:
+        raise TypeError("use .saved")
 
 
 class PlanStore(Protocol):
@@ -307,6 +313,9 @@ class MeterRecorded:
     is_new: bool
     totals: Mapping[tuple[str, str, datetime], int]
 
+    def __bool__(self) -> bool:
+        raise TypeError("use .is_new")
+
 
 class MeterStore(Protocol):
     """Adds up what is used within periods; an event key counts once, for ever."""
@@ -323,6 +332,9 @@ class Announced:
     """Whether this caller is the first to announce."""
 
     is_first: bool
+
+    def __bool__(self) -> bool:
+        raise TypeError("use .is_first")
 
 
 class AnnouncementStore(Protocol):

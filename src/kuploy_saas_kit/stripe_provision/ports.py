@@ -234,6 +234,10 @@ class ProvisioningStore(Protocol):
     def plan_of_price(self, space: StripeSpace, price_id: str) -> str | None:
         """The slug that the price was ever made for, or None."""
 
+
+class FingerprintStore(Protocol):
+    """Keeps what was provisioned completely, by space, so that a run that has nothing to do asks Stripe nothing."""
+
     def load_fingerprint(self, space: StripeSpace) -> str | None:
         """The fingerprint of what was provisioned completely last, or None."""
 
@@ -282,10 +286,20 @@ OnChange = Callable[[SubscriptionChange, Any], None]
 """Called inside the writing transaction with the change and the store's own connection (None where it has none)."""
 
 
+@dataclass(frozen=True, slots=True)
+class EventLookup:
+    """Whether the event was handled before."""
+
+    is_handled: bool
+
+    def __bool__(self) -> bool:
+        raise TypeError("use .is_handled")
+
+
 class SubscriptionStore(Protocol):
     """Keeps subscription rows and the ids of handled events."""
 
-    def has_event(self, event_id: str) -> bool:
+    def look_up_event(self, event_id: str) -> EventLookup:
         """Whether the event was handled. A hint: `put_subscription` decides."""
 
     def load_subscription(self, subscription_id: str) -> StoredSubscription:
@@ -331,7 +345,7 @@ class CustomerStore(Protocol):
         """The org that the customer is, or None."""
 
 
-class CatalogStore(ProvisioningStore, CurrentSpace, Protocol):
+class CatalogStore(ProvisioningStore, FingerprintStore, CurrentSpace, Protocol):
     """What provisioning needs of a store."""
 
 

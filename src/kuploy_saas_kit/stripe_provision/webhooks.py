@@ -243,7 +243,7 @@ class StripeWebhooks:
             reason = ignored or "not about a subscription"
             return WebhookOutcome(WebhookResult.IGNORED, reason, event.id, event.type)
         with storage_errors("look up the event"):
-            if self._store.has_event(event.id):
+            if self._store.look_up_event(event.id).is_handled:
                 return WebhookOutcome(WebhookResult.DUPLICATE, "", event.id, event.type)
         sync = self._sync(port, space, subscription_id, event.id)
         if event.type == "invoice.payment_failed" and sync.row is not None and not sync.is_duplicate:

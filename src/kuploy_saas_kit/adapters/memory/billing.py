@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from kuploy_saas_kit.adapters.memory.state import Verbs
 from kuploy_saas_kit.model.subscription import OrgSubscription, StripeSpace
 from kuploy_saas_kit.stripe_provision.ports import (
+    EventLookup,
     MadePrice,
     MappingDrop,
     MappingPut,
@@ -30,7 +31,7 @@ class SpaceVerbs(Verbs):
 
 
 class ProvisioningVerbs(Verbs):
-    """`ProvisioningStore` in memory."""
+    """`ProvisioningStore` and `FingerprintStore` in memory."""
 
     def load_mappings(self, space: StripeSpace) -> Mapping[str, PriceMapping]:
         with self._lock:
@@ -74,9 +75,9 @@ class ProvisioningVerbs(Verbs):
 class SubscriptionVerbs(Verbs):
     """`SubscriptionStore` in memory."""
 
-    def has_event(self, event_id: str) -> bool:
+    def look_up_event(self, event_id: str) -> EventLookup:
         with self._lock:
-            return event_id in self._state.events
+            return EventLookup(event_id in self._state.events)
 
     def load_subscription(self, subscription_id: str) -> StoredSubscription:
         with self._lock:

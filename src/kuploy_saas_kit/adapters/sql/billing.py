@@ -15,6 +15,7 @@ from kuploy_saas_kit.adapters.sql.projection import is_shown, lock_space, show_m
 from kuploy_saas_kit.adapters.sql.rows import space_row, subscription_from_row, subscription_row
 from kuploy_saas_kit.model.subscription import OrgSubscription, StripeSpace
 from kuploy_saas_kit.stripe_provision.ports import (
+    EventLookup,
     MadePrice,
     MappingDrop,
     MappingPut,
@@ -46,7 +47,10 @@ class SpaceVerbs(FeedVerbs):
 
 
 class ProvisioningVerbs(SqlVerbs):
-    """`ProvisioningStore` in SQL. Writers take their turn, so that `cloud_plans` shows what they wrote last."""
+    """`ProvisioningStore` and `FingerprintStore` in SQL.
+
+    Writers take their turn, so that `cloud_plans` shows what they wrote last.
+    """
 
     def load_mappings(self, space: StripeSpace) -> Mapping[str, PriceMapping]:
         with self._reading() as connection:
@@ -126,9 +130,9 @@ def _put(connection: Connection, table: Table, key: dict[str, Any], values: dict
 class SubscriptionVerbs(FeedVerbs):
     """`SubscriptionStore` in SQL: the row and the event's id are written in one transaction."""
 
-    def has_event(self, event_id: str) -> bool:
+    def look_up_event(self, event_id: str) -> EventLookup:
         with self._reading() as connection:
-            return self._has_event(connection, event_id)
+            return EventLookup(self._has_event(connection, event_id))
 
     def _has_event(self, connection: Connection, event_id: str) -> bool:
         table = self._tables.event

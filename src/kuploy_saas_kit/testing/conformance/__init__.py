@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from kuploy_saas_kit.testing.conformance.billing import (
         CurrentSpaceTests,
         CustomerStoreTests,
+        FingerprintStoreTests,
         ProvisioningStoreTests,
         SubscriptionStoreTests,
     )
@@ -42,6 +43,7 @@ __all__ = [
     "ChangeFeedTests",
     "CurrentSpaceTests",
     "CustomerStoreTests",
+    "FingerprintStoreTests",
     "FromThreads",
     "HoldingStoreTests",
     "IdentityStoreTests",
@@ -56,7 +58,13 @@ __all__ = [
 ]
 
 _MODULES: Final = {
-    "billing": ("CurrentSpaceTests", "CustomerStoreTests", "ProvisioningStoreTests", "SubscriptionStoreTests"),
+    "billing": (
+        "CurrentSpaceTests",
+        "CustomerStoreTests",
+        "FingerprintStoreTests",
+        "ProvisioningStoreTests",
+        "SubscriptionStoreTests",
+    ),
     "license": ("IdentityStoreTests", "LeaseStoreTests", "LicenseStoreTests"),
     "plans": ("AuditStoreTests", "ChangeFeedTests", "PlanStoreTests", "StandingStoreTests"),
     "meters": ("AnnouncementStoreTests", "MeterStoreTests"),

@@ -14,6 +14,7 @@ from kuploy_saas_kit.plans.ports import ChangeFeed, Everyone, StandingStore
 from kuploy_saas_kit.stripe_provision.ports import (
     CurrentSpace,
     CustomerStore,
+    FingerprintStore,
     MadePrice,
     MappingDrop,
     MappingPut,
@@ -57,10 +58,9 @@ class ProvisioningStoreTests(CrashTests):
     deeds = (Deed(_sell, _sold),)
 
     def test_nothing_was_provisioned(self, store: ProvisioningStore) -> None:
-        """An empty store knows no mapping, no price and no fingerprint."""
+        """An empty store knows no mapping and no price."""
         assert dict(store.load_mappings(TEST_MODE)) == {}
         assert store.plan_of_price(TEST_MODE, "price_1") is None
-        assert store.load_fingerprint(TEST_MODE) is None
         assert store.drop_mapping(TEST_MODE, "pro", revision=3) == MappingDrop(dropped=True, revision=3)
 
     def test_a_new_price_takes_over(self, store: ProvisioningStore) -> None:
@@ -128,24 +128,34 @@ class ProvisioningStoreTests(CrashTests):
                 assert outcome.saved == (outcome.revision == revision)
                 assert (store.plan_of_price(TEST_MODE, f"price_{revision}") is not None) == outcome.saved
 
-    def test_the_fingerprint(self, store: ProvisioningStore) -> None:
+    @pytest.mark.parametrize("space", [LIVE, ELSEWHERE])
+    def test_no_space_sees_another(self, store: ProvisioningStore, space: StripeSpace) -> None:
+        """Test mode, live mode and other accounts share nothing, however often keys are swapped."""
+        store.put_mapping(TEST_MODE, mapping(), made())
+        assert dict(store.load_mappings(space)) == {}
+        assert store.plan_of_price(space, "price_1") is None
+        store.put_mapping(space, mapping(price_id="price_9"), made(price_id="price_9"))
+        store.drop_mapping(space, "pro", revision=3)
+        assert store.load_mappings(TEST_MODE) == {"pro": mapping()}
+
+
+class FingerprintStoreTests(StoreTests):
+    """What a `FingerprintStore` must do."""
+
+    def test_the_fingerprint(self, store: FingerprintStore) -> None:
         """What was provisioned completely is remembered, replaced and forgotten."""
+        assert store.load_fingerprint(TEST_MODE) is None
         for fingerprint in ("a", "b", None, "c"):
             store.save_fingerprint(TEST_MODE, fingerprint)
             assert store.load_fingerprint(TEST_MODE) == fingerprint
 
     @pytest.mark.parametrize("space", [LIVE, ELSEWHERE])
-    def test_no_space_sees_another(self, store: ProvisioningStore, space: StripeSpace) -> None:
+    def test_no_space_sees_another(self, store: FingerprintStore, space: StripeSpace) -> None:
         """Test mode, live mode and other accounts share nothing, however often keys are swapped."""
-        store.put_mapping(TEST_MODE, mapping(), made())
         store.save_fingerprint(TEST_MODE, "a")
-        assert dict(store.load_mappings(space)) == {}
-        assert store.plan_of_price(space, "price_1") is None
         assert store.load_fingerprint(space) is None
-        store.put_mapping(space, mapping(price_id="price_9"), made(price_id="price_9"))
-        store.drop_mapping(space, "pro", revision=3)
+        store.save_fingerprint(space, "b")
         store.save_fingerprint(space, None)
-        assert store.load_mappings(TEST_MODE) == {"pro": mapping()}
         assert store.load_fingerprint(TEST_MODE) == "a"
 
 
@@ -190,7 +200,7 @@ def _subscribed(store: BillingStore, number: int) -> tuple[int, bool, bool, bool
     standing = store.standing(f"org{number}")
     return (
         store.load_subscription(f"sub_crash{number}").version,
-        store.has_event(f"evt_crash{number}"),
+        store.look_up_event(f"evt_crash{number}").is_handled,
         standing.subscription is not None,
         standing.version > 0,
     )
@@ -204,7 +214,7 @@ class SubscriptionStoreTests(CrashTests):
     def test_an_empty_store(self, store: BillingStore) -> None:
         """Without a row the version is 0."""
         assert store.load_subscription("sub_1") == StoredSubscription(None, 0)
-        assert not store.has_event("evt_1")
+        assert not store.look_up_event("evt_1").is_handled
         assert list(store.subscriptions_of("acme")) == []
 
     def test_a_row_comes_back_as_it_went(self, store: BillingStore) -> None:
@@ -223,7 +233,7 @@ class SubscriptionStoreTests(CrashTests):
             put = store.put_subscription(cancelled, expected_version=wrong, event_id="evt_1")
             assert (put.outcome, put.previous) == (PutOutcome.CONFLICT, ROW)
         assert store.load_subscription("sub_1") == StoredSubscription(ROW, 1)
-        assert not store.has_event("evt_1")
+        assert not store.look_up_event("evt_1").is_handled
         put = store.put_subscription(cancelled, expected_version=1, event_id="evt_1")
         assert (put.outcome, put.previous) == (PutOutcome.SAVED, ROW)
 
@@ -235,7 +245,7 @@ class SubscriptionStoreTests(CrashTests):
     def test_an_event_is_handled_once(self, store: BillingStore) -> None:
         """An event that was handled writes nothing, whatever comes with it."""
         store.put_subscription(ROW, expected_version=0, event_id="evt_1")
-        assert store.has_event("evt_1")
+        assert store.look_up_event("evt_1").is_handled
         other = replace(ROW, status="canceled", known_status="canceled")
         put = store.put_subscription(other, expected_version=1, event_id="evt_1")
         assert (put.outcome, put.previous) == (PutOutcome.DUPLICATE, ROW)
@@ -251,7 +261,7 @@ class SubscriptionStoreTests(CrashTests):
         )
         assert put.outcome is PutOutcome.SAVED
         assert store.load_subscription("sub_1").version == 1
-        assert store.has_event("evt_2")
+        assert store.look_up_event("evt_2").is_handled
         assert changes == []
         assert store.standing("acme") == before
         assert store.changes(cursor).org_ids == frozenset()
@@ -309,7 +319,7 @@ class SubscriptionStoreTests(CrashTests):
             store.put_subscription(replace(ROW, subscription_id="sub_2"), expected_version=0, on_change=_fail)
         assert store.load_subscription("sub_1") == StoredSubscription(ROW, 1)
         assert store.load_subscription("sub_2") == StoredSubscription(None, 0)
-        assert not store.has_event("evt_1")
+        assert not store.look_up_event("evt_1").is_handled
         assert store.standing("acme") == standing
         assert store.changes(cursor).org_ids == frozenset()
 
@@ -326,7 +336,7 @@ class SubscriptionStoreTests(CrashTests):
         for number in range(RACES * rounds):
             outcomes = crew.race(partial(_deliver, f"evt_{number}"))
             assert sorted(outcomes) == [PutOutcome.DUPLICATE] * (crew.workers - 1) + [PutOutcome.SAVED]
-            assert store.has_event(f"evt_{number}")
+            assert store.look_up_event(f"evt_{number}").is_handled
             assert len(store.subscriptions_of("acme")) == number + 1
 
 

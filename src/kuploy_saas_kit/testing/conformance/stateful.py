@@ -192,7 +192,7 @@ class _BooksMachine(_Machine):
             self.same("customer_of", _SPACE, org_id)
         self.same("unmatched_subscriptions", _SPACE)
         for event in ("evt_1", "evt_2", "evt_3"):
-            self.same("has_event", event)
+            self.same("look_up_event", event)
 
 
 def usage_machine(make: Callable[[ManualClock], Any]) -> type[RuleBasedStateMachine]:
