@@ -33,7 +33,7 @@ It is called in other processes too, so it can be pickled: a function of a modul
 _DIED: Final = 86
 _MOST_STEPS: Final = 500
 _INSTANT: Final = 0.004  # seconds within which a process is killed after what it told last
-_LOOKS: Final = 100
+_LOOKS: Final = 20
 _PAUSE: Final = 0.05
 
 
@@ -126,7 +126,7 @@ class CrashTests(StoreTests):
                     has_failed = _fails(partial(deed.do, fragile, number))
                     if not steps.disarm():
                         break
-                    _check(fragile, deed, number, outcomes if has_failed else outcomes[1:])
+                    _check(fragile, deed, number, outcomes if has_failed else outcomes[1:], looks=0)
         assert steps.counted, "the store that `stepping` opened never told of a statement"
 
     def test_dying_at_a_step(self, store: Any, stepping: Stepping, rounds: int) -> None:
@@ -152,10 +152,10 @@ def _rehearsed(store: Any, deed: Deed, number: int) -> tuple[object, object]:
     return before, after
 
 
-def _check(store: Any, deed: Deed, number: int, allowed: Sequence[object]) -> None:
+def _check(store: Any, deed: Deed, number: int, allowed: Sequence[object], *, looks: int = _LOOKS) -> None:
     """One of the *allowed* is seen, if need be once the server has noticed; and the deed can be done again."""
     seen = deed.view(store, number)
-    for _ in range(_LOOKS):
+    for _ in range(looks):
         if seen in allowed:
             break
         Event().wait(_PAUSE)

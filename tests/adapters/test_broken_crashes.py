@@ -1,0 +1,126 @@
+"""Stores that are right until a process dies, a statement fails or a second process comes, and the laws that tell."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kuploy_saas_kit.adapters import FileLicenseStore, SqlStore
+from kuploy_saas_kit.license.ports import LicenseRecord, LicenseSaved
+from kuploy_saas_kit.model.subscription import OrgSubscription
+from kuploy_saas_kit.plans.ports import Claim, Taken, TakeOutcome
+from kuploy_saas_kit.stripe_provision.ports import OnChange, SubscriptionPut
+from kuploy_saas_kit.testing import conformance
+from kuploy_saas_kit.testing.conformance.crew import ProcessCrew, ThreadCrew
+from kuploy_saas_kit.testing.conformance.statements import before_each_statement
+
+
+class TakesInTwoTransactions(SqlStore):
+    """Takes from the org and commits, and then from the instance."""
+
+    def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
+        taken = Taken(TakeOutcome.TAKEN)
+        for claim in claims:
+            taken = super().take([claim], key=key and f"{key}{claim.scope}", ttl=ttl)
+        return taken
+
+
+class NotesTheEventAfterwards(SqlStore):
+    """Writes the row and commits, and then the event's id."""
+
+    def put_subscription(
+        self,
+        row: OrgSubscription,
+        *,
+        expected_version: int,
+        event_id: str | None = None,
+        on_change: OnChange | None = None,
+    ) -> SubscriptionPut:
+        put = super().put_subscription(row, expected_version=expected_version, on_change=on_change)
+        version = self.load_subscription(row.subscription_id).version
+        super().put_subscription(row, expected_version=version, event_id=event_id)
+        return put
+
+
+class LocksInOneProcess(SqlStore):
+    """Looks, and then takes, under a lock that other processes do not see."""
+
+    lock = threading.Lock()
+
+    def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
+        with self.lock:
+            for claim in claims:
+                used = self.usage_of(claim.scope)[claim.limit]
+                if isinstance(claim.cap, int) and used + claim.amount > claim.cap:
+                    return Taken(TakeOutcome.REFUSED, blocking=claim)
+            return super().take([Claim(claim.scope, claim.limit, claim.amount, 10**9) for claim in claims])
+
+
+class WritesLater(FileLicenseStore):
+    """Keeps what it was given in memory, and writes it when it is closed."""
+
+    kept: LicenseRecord | None = None
+
+    def save_license(self, record: LicenseRecord, *, instead_of: LicenseRecord | None = None) -> LicenseSaved:
+        self.kept = record
+        return LicenseSaved(saved=True)
+
+    def load_license(self) -> LicenseRecord | None:
+        return self.kept or super().load_license()
+
+
+def stepped(kind: type[SqlStore], url: str, step: Callable[[], object]) -> SqlStore:
+    """A store that tells before each statement."""
+    store = kind.from_url(url)
+    before_each_statement(store._engine, step)
+    return store
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> Iterator[str]:
+    """An SQLite file with the kit's tables."""
+    with closing(SqlStore.from_url(f"sqlite:///{tmp_path / 'kit.db'}")) as store:
+        store.migrate()
+        yield f"sqlite:///{tmp_path / 'kit.db'}"
+
+
+usage, subscriptions = conformance.UsageStoreTests(), conformance.SubscriptionStoreTests()
+
+
+@pytest.mark.parametrize(
+    ("broken", "law"),
+    [
+        (TakesInTwoTransactions, usage.test_failing_at_each_step),
+        (NotesTheEventAfterwards, subscriptions.test_failing_at_each_step),
+        (TakesInTwoTransactions, partial(usage.test_dying_at_a_step, rounds=1)),
+        (NotesTheEventAfterwards, partial(subscriptions.test_dying_at_a_step, rounds=2)),
+    ],
+)
+def test_half_a_verb_is_found(broken: type[SqlStore], law: Callable[..., None], url: str) -> None:
+    """A verb in two transactions is found wherever it stops between them."""
+    with closing(broken.from_url(url)) as store, pytest.raises(AssertionError, match=r"\) in \(\("):
+        law(store, partial(stepped, broken, url))
+
+
+def test_what_was_not_written_is_found(tmp_path: Path) -> None:
+    """A killed process shows what was only said to be saved."""
+    reopen = partial(WritesLater, tmp_path / "license.json")
+    with pytest.raises(AssertionError):
+        conformance.LicenseStoreTests().test_killed_at_any_instant(FileLicenseStore(tmp_path / "oracle"), reopen, 2)
+
+
+def test_a_lock_of_one_process_is_found(url: str) -> None:
+    """It stands up to threads, and falls with the second process."""
+    law: Any = usage.test_a_race_for_the_last_units
+    with closing(LocksInOneProcess.from_url(url)) as store:
+        law(store, ThreadCrew(store), 1)
+    Path(url.removeprefix("sqlite:///")).unlink()
+    with closing(SqlStore.from_url(url)) as store, ProcessCrew(partial(LocksInOneProcess.from_url, url)) as crew:
+        store.migrate()
+        with pytest.raises(AssertionError):
+            law(store, crew, 3)
