@@ -86,6 +86,7 @@ class Line(Enum):
     OPEN = "open"
     CUT_BEFORE = "the request is lost"
     CUT_AFTER = "the answer is lost"
+    CUT_ONCE = "the request is lost, and no other"
 
 
 class Proxy:
@@ -126,6 +127,9 @@ class Proxy:
                 came = ready[0].recv(1 << 16)
                 is_request = ready[0] is client
                 self.requests += is_request and came != b""
+                if self.line is Line.CUT_ONCE:
+                    self.line = Line.OPEN
+                    return
                 if not came or self.line is (Line.CUT_BEFORE if is_request else Line.CUT_AFTER):
                     return
                 (server if is_request else client).sendall(came)
@@ -250,6 +254,23 @@ def test_asking_again_under_the_same_key(direct: RedisStore, proxy: Proxy) -> No
         proxy.line = Line.OPEN
         assert store.take(claims(org="umbrella"), key="new").outcome == "held"
         assert store.usage_of("umbrella") == {"maxProjects": 1}
+
+
+@pytest.mark.parametrize("opener", ["url", "awaited"])
+def test_a_connection_that_died_in_its_sleep(direct: RedisStore, proxy: Proxy, opener: str) -> None:
+    """After idle time a connection is tried before anything is sent over it, and another one taken where it is dead."""
+    with OPENERS[opener](proxy.url) as store:
+        store.usage_of("acme")
+        (connection,) = pool_of(store)._available_connections
+        connection.next_health_check = 0.0
+        proxy.line = Line.CUT_ONCE
+        assert store.take(claims(cap=9)).outcome == "taken"
+        assert proxy.connections == 2
+
+
+def pool_of(store: Any) -> Any:
+    """The connections of a store."""
+    return (store._store if isinstance(store, FromThreads) else store)._client.connection_pool
 
 
 @pytest.mark.parametrize("opener", ["url", "awaited"])

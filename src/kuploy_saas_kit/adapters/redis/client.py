@@ -8,19 +8,26 @@ from typing import Any, Final
 
 from kuploy_saas_kit.errors import ConfigurationError, StorageError
 
-# With the older protocol nothing but answers comes over a connection, so that whatever is left on one is noticed.
-_OPTIONS: Final = {"protocol": 2, "decode_responses": True, "socket_timeout": 5, "socket_connect_timeout": 3}
+_OPTIONS: Final = {
+    # With the older protocol nothing but answers comes over a connection: whatever is left on one is noticed.
+    "protocol": 2,
+    "decode_responses": True,
+    "socket_timeout": 5,
+    "socket_connect_timeout": 3,
+    # A connection that was not used for so many seconds is asked whether it still leads anywhere.
+    "health_check_interval": 10,
+}
 
 
 def client_for(url: str) -> Any:
-    """A client for threads. It connects or does not; whether to try again is for the caller."""
-    retry = package("redis.retry").Retry(package("redis.backoff").NoBackoff(), 0)
+    """A client for threads. Connecting and asking after idle time is tried twice, at once; see `send_once`."""
+    retry = package("redis.retry").Retry(package("redis.backoff").NoBackoff(), 1)
     return package("redis").Redis.from_url(url, retry=retry, **_OPTIONS)
 
 
 def async_client_for(url: str) -> Any:
     """A client for event loops, as `client_for` makes them for threads."""
-    retry = package("redis.asyncio.retry").Retry(package("redis.backoff").NoBackoff(), 0)
+    retry = package("redis.asyncio.retry").Retry(package("redis.backoff").NoBackoff(), 1)
     return package("redis.asyncio").Redis.from_url(url, retry=retry, **_OPTIONS)
 
 
