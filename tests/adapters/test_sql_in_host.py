@@ -91,6 +91,14 @@ class TestSubscriptions(HostTests, conformance.SubscriptionStoreTests): ...
 
 
 @one_connection
+class TestAudit(HostTests, conformance.AuditStoreTests): ...
+
+
+@one_connection
+class TestFingerprints(HostTests, conformance.FingerprintStoreTests): ...
+
+
+@one_connection
 class TestProvisioning(HostTests, conformance.ProvisioningStoreTests): ...
 
 

@@ -92,6 +92,14 @@ class TestLicense(LayoutTests, conformance.LicenseStoreTests): ...
 
 
 @by_name
+class TestAudit(LayoutTests, conformance.AuditStoreTests): ...
+
+
+@by_name
+class TestFingerprints(LayoutTests, conformance.FingerprintStoreTests): ...
+
+
+@by_name
 class TestProvisioning(LayoutTests, conformance.ProvisioningStoreTests): ...
 
 
