@@ -1,5 +1,6 @@
 """The license client against an oracle that shares nothing with it: invariants 1 to 18 of the license."""
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -245,6 +246,14 @@ class LicenseMachine(RuleBasedStateMachine):
         self.client.load()
         self.oracle.restart()
         self.last_code = None
+
+    @rule()
+    def the_process_forks(self) -> None:
+        """In the child memory is the parent's; a thread that is not there any more holds the lock for ever."""
+        holder = threading.Thread(target=self.client._flight.acquire)
+        holder.start()
+        holder.join()
+        self.client.after_fork()
 
     # What holds at any time
 
