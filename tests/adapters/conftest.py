@@ -12,6 +12,7 @@ from sqlalchemy import event
 from tests.conftest import why_no_postgres
 
 from kuploy_saas_kit.adapters import SqlStore
+from kuploy_saas_kit.adapters.sql.store import AllVerbs
 
 DATABASES = ["sqlite"] if why_no_postgres() else ["sqlite", "postgresql"]
 """One test says that PostgreSQL is missing, where it is; hundreds would hide what else is skipped."""
@@ -86,7 +87,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return schemas.new(migrated=True)
 
 
-def empty(store: SqlStore) -> None:
+def empty(store: AllVerbs) -> None:
     """As `migrate` left it, for those who cannot have a schema for each time they begin."""
     tables = store._tables
     with store._writing() as connection:

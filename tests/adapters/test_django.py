@@ -1,12 +1,15 @@
 """The Django store against the suite of every port, on SQLite and on PostgreSQL, called and awaited."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event
+from tests.adapters.conftest import DATABASES, Schemas, empty
 from tests.adapters.django_host import database, reopened
 
 from kuploy_saas_kit.adapters import DjangoStore
@@ -16,6 +19,12 @@ from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.crashes import Stepping
 from kuploy_saas_kit.testing.conformance.crew import Crew, ProcessCrew, ThreadCrew
 from kuploy_saas_kit.testing.conformance.usage import claims, seed, used
+
+
+@pytest.fixture(scope="module")
+def schema(schemas: Schemas) -> str:
+    """The schema in PostgreSQL for the tests of this file, which leave it empty."""
+    return schemas.new(migrated=True)
 
 
 class SteppedStore(DjangoStore):
@@ -45,10 +54,22 @@ class DjangoTests:
     test_killed_at_any_instant: Any = None
     test_dying_at_a_step: Any = None
 
+    @pytest.fixture(params=DATABASES)
+    def url(self, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+        """A database of each kind. One schema serves all: they are the same statements as `SqlStore`'s."""
+        if request.param == "sqlite":
+            shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "kit.db")
+            return f"sqlite:///{tmp_path / 'kit.db'}"
+        shared: str = request.getfixturevalue("schema")
+        return shared
+
     @pytest.fixture
     def store(self, clock: ManualClock, url: str) -> Iterator[DjangoStore]:
         with database(url) as alias:
-            yield DjangoStore(alias, clock=clock)
+            store = DjangoStore(alias, clock=clock)
+            yield store
+            if url.startswith("postgresql"):
+                empty(store)
 
     @pytest.fixture
     def crew(self, store: DjangoStore) -> Crew:
@@ -107,8 +128,9 @@ class TestSubscriptions(DjangoTests, conformance.SubscriptionStoreTests): ...
 class TestCustomers(DjangoTests, conformance.CustomerStoreTests): ...
 
 
-def test_processes_share_a_cap(url: str) -> None:
-    """Of the processes of a server no more take than there is room for."""
+def test_processes_share_a_cap(tmp_path: Path, sqlite_template: Path) -> None:
+    """Of the processes of a server no more take than there is room for; SQLite knows processes from threads."""
+    url = f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'kit.db')}"
     with database(url) as alias, ProcessCrew(partial(reopened, url), workers=3) as crew:
         seed(DjangoStore(alias))
         assert sum(crew.race(takes)) == 50

@@ -1,8 +1,11 @@
 """The Django store inside a Django host: its transactions, its settings, its threads, its event loop."""
 
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +16,14 @@ from django.test.utils import override_settings
 from tests.adapters.conftest import Schemas
 from tests.adapters.django_host import database
 from tests.conftest import why_no_postgres
+from tests.kit.world import make_world
 
 from kuploy_saas_kit import adapters
 from kuploy_saas_kit.adapters import DjangoStore, SqlStore
 from kuploy_saas_kit.errors import ConfigurationError, StorageError
+from kuploy_saas_kit.license import LicenseStatus
 from kuploy_saas_kit.plans.ports import TakeOutcome
+from kuploy_saas_kit.stripe_provision.ports import SubscriptionChange
 from kuploy_saas_kit.testing.conformance.base import MINUTE, race
 from kuploy_saas_kit.testing.conformance.billing import ROW
 from kuploy_saas_kit.testing.conformance.license import CLAIM, RECORD
@@ -26,7 +32,7 @@ from kuploy_saas_kit.testing.conformance.usage import claims, seed, used
 
 needs_postgres = pytest.mark.skipif(why_no_postgres() is not None, reason=str(why_no_postgres()))
 
-IMMEDIATE = {"transaction_mode": "IMMEDIATE", "timeout": 30}
+IMMEDIATE = {"transaction_mode": "IMMEDIATE"}
 
 
 @pytest.fixture
@@ -91,6 +97,14 @@ def test_a_host_that_commits_by_itself(schemas: Schemas) -> None:
             ends()
             assert used(store) == (left, left)
             host.rollback()
+        connection = host.connection
+        with host.cursor() as cursor:
+            cursor.execute("ALTER TABLE kuploy_saas_license RENAME TO elsewhere")
+        with pytest.raises(StorageError):
+            store.load_license()
+        assert host.connection is connection  # its transaction is broken, and the host's to roll back
+        host.rollback()
+        assert store.load_license() is None
 
 
 def test_a_verb_that_fails_undoes_itself_alone(store: DjangoStore, host: BaseDatabaseWrapper) -> None:
@@ -132,7 +146,7 @@ def test_what_the_database_does_is_a_storage_error(store: DjangoStore, host: Bas
 
 def test_threads_create_no_more_than_the_cap(url: str, host: BaseDatabaseWrapper) -> None:
     """In blocks that read before they take, as views do: as many projects as units, in SQLite with IMMEDIATE."""
-    options = IMMEDIATE if host.vendor == "sqlite" else host.settings_dict["OPTIONS"]
+    options = host.settings_dict["OPTIONS"] | (IMMEDIATE if host.vendor == "sqlite" else {})
     with database(url, OPTIONS=options) as own:
         store = DjangoStore(own)
 
@@ -146,6 +160,24 @@ def test_threads_create_no_more_than_the_cap(url: str, host: BaseDatabaseWrapper
 
         assert sum(race(view)) == 5
         assert (projects(host), used(store)) == (5, (5, 5))
+
+
+def test_a_reader_of_sqlite_that_takes(tmp_path: Path) -> None:
+    """Without IMMEDIATE a block that has read cannot take after somebody else wrote: an error, and nothing is taken."""
+    with closing(SqlStore.from_url(f"sqlite:///{tmp_path / 'kit.db'}")) as other:
+        other.migrate()
+        seed(other)
+        with database(f"sqlite:///{tmp_path / 'kit.db'}") as alias:
+
+            @transaction.atomic(alias)
+            def view(store: DjangoStore) -> None:
+                store.usage_of("acme")
+                other.take(claims())
+                store.take(claims())
+
+            with pytest.raises(StorageError, match="locked"):
+                view(DjangoStore(alias))
+        assert used(other) == (1, 1)
 
 
 def test_two_databases(url: str, store: DjangoStore, tmp_path: Any) -> None:
@@ -231,6 +263,28 @@ async def test_in_an_event_loop(store: DjangoStore) -> None:
     assert (await store.async_store().take(claims())).outcome is TakeOutcome.TAKEN
     assert await store.async_store().usage_of("acme") == {"maxProjects": 1}
     await store.async_store().close()
+
+
+def test_a_kit_in_django(alias: str, host: BaseDatabaseWrapper, caplog: pytest.LogCaptureFixture) -> None:
+    """A started kit works with it, in its own threads and in the host's; its hook is part of its transaction."""
+
+    def note(change: SubscriptionChange, _: object) -> None:
+        assert host.in_atomic_block
+        create_project(host)
+
+    with make_world(DjangoStore(alias)) as world, world.kit(on_subscription_change=note) as kit:
+        assert kit.license.snapshot().status is LicenseStatus.ACTIVE
+        kit.run_once()
+        session = kit.checkout.start("acme", "pro", success_url="https://a.example/", cancel_url="https://a.example/")
+        world.stripe.pay(session.id)
+        kit.webhooks.sync_org("acme")
+        assert projects(host) == 1
+        assert kit.gate.resolve_plan("acme").slug == "pro"
+        with transaction.atomic(alias):
+            assert kit.gate.acquire("acme", "maxProjects").granted
+            transaction.set_rollback(True, using=alias)
+        assert used(world.store) == (0, 0)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 def test_a_database_that_is_not_supported() -> None:

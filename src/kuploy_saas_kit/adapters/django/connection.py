@@ -149,8 +149,8 @@ def _driver_errors(wrapper: BaseDatabaseWrapper) -> Iterator[None]:
 
 
 def _let_go_if_lost(wrapper: BaseDatabaseWrapper) -> None:
-    """What Django does at the end of a request; in a transaction it is up to whoever began it."""
-    if wrapper.connection is None or wrapper.in_atomic_block:
+    """What Django does at the end of a request; in a transaction of the host's it is the host's to decide."""
+    if wrapper.connection is None or in_hosts_transaction(wrapper):
         return
     if not wrapper.is_usable():
         wrapper.close()
