@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.license.doubles import CATALOG, HEADER, ROGUE, SIGNER, World, answer, payload, plan
 from tests.license.fault_server import Conversation, FaultServer, Script, response, says
 
+from kuploy_saas_kit._clock import to_timestamp
 from kuploy_saas_kit.license import HttpxTransport, LicenseClient, LicenseStatus, Operation
 from kuploy_saas_kit.license.ports import HubRequest, HubResponse
 
@@ -526,6 +527,14 @@ def test_a_payload_without_any_time_left_is_expired_on_arrival() -> None:
     assert client.sync().ok
     assert client.snapshot().status is LicenseStatus.EXPIRED
     assert client.snapshot().permits(Operation.USE)
+
+
+@pytest.mark.parametrize(("beyond", "code"), [(0, "ok"), (1, "time.bad_window")])
+def test_a_window_is_45_days_at_most(beyond: int, code: str) -> None:
+    """F54: to the second; not even the hub's own key makes a license for longer."""
+    world = World()
+    world.hub.says = {"graceUntil": to_timestamp(world.clock.now()) + 45 * 86_400 + beyond}
+    assert world.client().sync().code == code
 
 
 def test_suspended_is_suspended_at_once() -> None:
