@@ -1,6 +1,6 @@
 """Kill a process while it writes the license, again and again, and see what the next start finds.
 
-`python -m tests.license.kill_writes 400` kills 400 writers of a file and 400 of SQLite; the tests kill 40 of each.
+`python -m tests.license.kill_writes 400` kills 400 writers of a file and 400 of SQLite; the tests kill some of each.
 """
 
 import os
