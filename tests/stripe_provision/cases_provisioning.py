@@ -303,6 +303,27 @@ def _() -> None:
     assert world.sold("pro")["unit_amount"] == 2000  # type: ignore[index]
 
 
+@case(22, "our key moved to a price of somebody else")
+def _() -> None:
+    world = provisioned()
+    client = world.stripe().v1
+    client.products.create({"id": "theirs", "name": "Theirs"})
+    stranger = client.prices.create(
+        {
+            "product": "theirs",
+            "unit_amount": 2000,
+            "currency": "cad",
+            "lookup_key": key_of(pro()),
+            "transfer_lookup_key": True,
+            "recurring": {"interval": "month"},
+        }
+    )
+    world.forget_requests()
+    report = world.provisioner.provision(PRO, force=True)
+    assert f"price {stranger.id} of product theirs holds the lookup key" in str(report.plans["pro"].error)
+    assert world.writes == []
+
+
 @case(22, "the mark taken off our price by hand")
 def _() -> None:
     world = provisioned()

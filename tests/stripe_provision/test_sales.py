@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import examples
 from tests.stripe_provision.world import LIVE_KEY, TEST_KEY, TEST_SPACE, License, World, business, catalog, pro
 
+from kuploy_saas_kit._clock import from_timestamp
 from kuploy_saas_kit.adapters.memory import MemoryStore
 from kuploy_saas_kit.errors import BillingDisabledError, CheckoutRefusedError, StripeRejectedError
 from kuploy_saas_kit.model.subscription import Access, Assignment, OrgSubscription, StripeSpace
@@ -198,6 +199,25 @@ def test_dunning_from_the_first_failure_to_the_end() -> None:
     shop.sim.advance(timedelta(days=30))
     shop.sim.deliver()
     assert (shop.row().access, shop.row().is_terminal) == (Access.NONE, True)
+
+
+def test_the_grace_counts_from_the_oldest_unpaid_invoice() -> None:
+    """Renewals that fail after the first one do not move it, although each has a newer invoice and period (68)."""
+    shop = Shop()
+    shop.sim.settings = Settings(after_retries="past_due")
+    name = shop.sell()
+    shop.sim.advance(timedelta(days=3))
+    shop.sim.fail_payment(name)
+    shop.sim.deliver()
+    first = shop.row().past_due_since
+    for _ in range(2):
+        shop.sim.advance(timedelta(days=35))
+        shop.sim.deliver()
+    listed = shop.stripe().v1.invoices.list({"subscription": name, "status": "open"}).data
+    assert len({invoice.created for invoice in listed}) > 1
+    assert shop.row().status == "past_due"
+    assert shop.row().past_due_since == first == min(from_timestamp(invoice.created) for invoice in listed)
+    assert shop.row().period_start != first
 
 
 @pytest.mark.parametrize("after", ["cancel", "unpaid", "pause", "past_due"])
@@ -462,9 +482,17 @@ def _race(count: int, body: Callable[[], object]) -> None:
 
 
 def test_one_customer_for_an_org_under_races() -> None:
-    """Eight first checkouts at once make one customer."""
+    """Eight first checkouts at once, none of which knows a customer when it makes one, make one at Stripe."""
     shop = Shop()
+    together = threading.Barrier(8)
+
+    def wait_for_all(method: str, path: str) -> None:
+        if (method, path) == ("POST", "/v1/customers"):
+            together.wait(30)
+
+    shop.wire.before = wait_for_all
     _race(8, shop.start)
+    shop.wire.before = None
     customers = {session.customer for session in shop.stripe().v1.checkout.sessions.list({"limit": 100}).data}
     assert customers == {shop.store.customer_of(TEST_SPACE, "acme")}
     assert len(shop.stripe().v1.customers.list({"limit": 100}).data) == 1
