@@ -22,6 +22,8 @@ def stepped(url: str, step: Callable[[], object]) -> SqlStore:
 
 
 class SqlTests:
+    kills = 2  # each opens two databases
+
     @pytest.fixture
     def store(self, clock: ManualClock, url: str) -> Iterator[SqlStore]:
         store = SqlStore.from_url(url, clock=clock)

@@ -15,7 +15,7 @@ __all__ = ["MINUTE", "NOW", "RACES", "WORKERS", "Crew", "StoreTests", "race"]
 
 NOW: Final = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 MINUTE: Final = timedelta(minutes=1)
-RACES: Final = 3
+RACES: Final = 2
 """How often a race that can be over in a moment is run, times the option `--kuploy-rounds`."""
 
 

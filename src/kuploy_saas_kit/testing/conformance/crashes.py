@@ -89,8 +89,8 @@ class Steps:
 class CrashTests(StoreTests):
     """What holds for the *deeds* of a port wherever they are stopped.
 
-    So many *kills* of processes at any instant, times the option `--kuploy-rounds`. Processes die before the last two
-    steps of each verb, which are a write and the commit as a rule, and before every one with that option above 1.
+    So many *kills* of processes at any instant, times the option `--kuploy-rounds`. Processes die before the last step of
+    each verb, which is the commit as a rule, and before every one with that option above 1.
     """
 
     deeds: ClassVar[Sequence[Deed]] = ()
@@ -135,7 +135,7 @@ class CrashTests(StoreTests):
         for deed in self.deeds:
             outcomes = _rehearsed(store, deed, next(numbers))
             last = _steps_of(deed, store, stepping, next(numbers))
-            for at in range(1 if rounds > 1 else max(1, last - 1), last + 1):
+            for at in range(1 if rounds > 1 else max(1, last), last + 1):
                 number = next(numbers)
                 deed.prepare(store, number)
                 _die_of(Worker(_die, stepping, deed, number, at))
