@@ -89,8 +89,8 @@ class Steps:
 class CrashTests(StoreTests):
     """What holds for the *deeds* of a port wherever they are stopped.
 
-    So many *kills* of processes at any instant, times the option `--kuploy-rounds`. Processes die before the last step of
-    each verb, which is the commit as a rule, and before every one with that option above 1.
+    So many *kills* of processes at any instant, times the option `--kuploy-rounds`. Processes die before the last step
+    of each verb, which is the commit as a rule, and before every one with that option above 1.
     """
 
     deeds: ClassVar[Sequence[Deed]] = ()
