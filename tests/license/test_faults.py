@@ -519,6 +519,23 @@ def test_a_wrong_clock_moves_nothing_while_both_talk(skew: timedelta) -> None:
     assert client.snapshot().status is LicenseStatus.STALE
 
 
+@pytest.mark.parametrize(("apart", "is_suspect"), [(300, False), (301, True), (-300, False), (-301, True)])
+def test_five_minutes_are_the_limit_of_trust_in_a_clock(apart: int, *, is_suspect: bool) -> None:
+    """F52: the flag goes up above 300 s in either direction, when an answer comes and while time passes."""
+    world = World()
+    world.hub.skew = timedelta(seconds=apart)
+    client = world.client()
+    client.sync()
+    assert client.snapshot().clock_suspect is is_suspect
+    world.hub.skew = timedelta()
+    world.clock.advance(MINUTE)
+    client.sync()
+    assert not client.snapshot().clock_suspect
+    world.clock.jump(timedelta(seconds=apart))
+    client.tick()
+    assert client.snapshot().clock_suspect is is_suspect
+
+
 def test_a_payload_without_any_time_left_is_expired_on_arrival() -> None:
     """F53: accepted for the order of answers, and EXPIRED."""
     world, client = warm_world()

@@ -111,6 +111,26 @@ def test_a_suspension_needs_three_voices_over_ten_minutes(say: Any) -> None:
     assert client.snapshot().status is LicenseStatus.ACTIVE
 
 
+@pytest.mark.parametrize("say", [by_code, by_payload])
+@pytest.mark.parametrize(
+    ("voices", "status"),
+    [
+        ((0, 600), LicenseStatus.STALE),
+        ((0, 300, 599), LicenseStatus.STALE),
+        ((0, 300, 600), LicenseStatus.SUSPENDED),
+    ],
+)
+def test_how_many_voices_over_how_long(say: Any, voices: tuple[int, ...], status: LicenseStatus) -> None:
+    """Two are too few however far apart, three too few within less than ten minutes."""
+    world, client = warm()
+    say(world)
+    begun = world.clock.elapsed()
+    for second in voices:
+        world.clock.advance(begun + timedelta(seconds=second) - world.clock.elapsed())
+        client.sync()
+    assert client.snapshot().status is status
+
+
 def test_a_good_answer_between_starts_the_count_again() -> None:
     """Two voices, a good answer and two more voices are no suspension."""
     world, client = warm()
