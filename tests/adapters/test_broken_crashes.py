@@ -5,10 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import timedelta
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
+from tests.conftest import why_no_postgres
 
 from kuploy_saas_kit.adapters import FileLicenseStore, SqlStore
 from kuploy_saas_kit.license.ports import LicenseRecord, LicenseSaved
@@ -18,6 +21,7 @@ from kuploy_saas_kit.stripe_provision.ports import OnChange, SubscriptionPut
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.conformance.crew import ProcessCrew, ThreadCrew
 from kuploy_saas_kit.testing.conformance.statements import before_each_statement
+from kuploy_saas_kit.testing.servers import postgres_schema
 
 
 class TakesInTwoTransactions(SqlStore):
@@ -74,6 +78,38 @@ class WritesLater(FileLicenseStore):
         return self.kept or super().load_license()
 
 
+TRAP = text(
+    """
+    WITH instance AS (
+        UPDATE kuploy_saas_usage SET used = used + :amount
+        WHERE scope = '' AND limit_key = :limit AND used + :amount <= :instance_cap RETURNING used)
+    UPDATE kuploy_saas_usage SET used = used + :amount
+    WHERE scope = :org AND limit_key = :limit AND used + :amount <= :cap AND EXISTS (SELECT 1 FROM instance)
+    RETURNING used, (SELECT used FROM instance)
+    """
+)
+
+
+class TakesInOneStatement(SqlStore):
+    """One round trip for both rows, as one would write it first. A CTE that changes data runs in any case."""
+
+    def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
+        org, instance = claims
+        wish = {
+            "org": org.scope,
+            "limit": org.limit,
+            "amount": org.amount,
+            "cap": org.cap,
+            "instance_cap": instance.cap,
+        }
+        with self._engine.begin() as connection:
+            row = connection.execute(TRAP, wish).first()
+        if row is None:
+            used = {claim.counter: self.usage_of(claim.scope)[claim.limit] for claim in claims}
+            return Taken(TakeOutcome.REFUSED, used, blocking=org)
+        return Taken(TakeOutcome.TAKEN, {org.counter: row[0], instance.counter: row[1]})
+
+
 def stepped(kind: type[SqlStore], url: str, step: Callable[[], object]) -> SqlStore:
     """A store that tells before each statement."""
     store = kind.from_url(url)
@@ -105,6 +141,17 @@ def test_half_a_verb_is_found(broken: type[SqlStore], law: Callable[..., None], 
     """A verb in two transactions is found wherever it stops between them."""
     with closing(broken.from_url(url)) as store, pytest.raises(AssertionError, match=r"\) in \(\("):
         law(store, partial(stepped, broken, url))
+
+
+@pytest.mark.skipif(why_no_postgres() is not None, reason=str(why_no_postgres()))
+@pytest.mark.parametrize("law", [usage.test_the_last_unit_fits_and_no_more, usage.test_a_race_for_the_last_units])
+def test_the_leaking_statement_is_found(law: Callable[..., None], postgres: str) -> None:
+    """What the instance lost to refused takes is found by one thread, and by many."""
+    with postgres_schema(postgres, "trap") as own, closing(TakesInOneStatement.from_url(own)) as store:
+        store.migrate()
+        given = {"store": store, "crew": ThreadCrew(store), "rounds": 1}
+        with pytest.raises(AssertionError):
+            law(**{name: given[name] for name in signature(law).parameters})
 
 
 def test_what_was_not_written_is_found(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Random histories on each store and on the memory store, answer by answer."""
 
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 
 import pytest
 from hypothesis import Phase, settings
@@ -9,9 +11,10 @@ from tests.adapters.conftest import empty
 from tests.adapters.test_broken_stores import CountsRefused, LosesEvents, ReleasesAgain, TellsNobody
 from tests.conftest import examples
 
-from kuploy_saas_kit.adapters import MemoryStore, SqlStore
+from kuploy_saas_kit.adapters import AsyncSqlStore, MemoryStore, SqlStore
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.stateful import books_machine, usage_machine
+from kuploy_saas_kit.testing.conformance.threads import FromThreads
 
 
 @pytest.mark.parametrize("machine", [usage_machine, books_machine])
@@ -25,6 +28,19 @@ def test_random_histories(machine: Callable[..., type[RuleBasedStateMachine]], u
 
     run_state_machine_as_test(
         machine(make), settings=settings(max_examples=examples(20), stateful_step_count=20, deadline=None)
+    )
+
+
+def test_random_histories_of_an_async_store(url: str) -> None:
+    """What is awaited answers the same: one suite, one oracle, both faces."""
+
+    def make(clock: ManualClock) -> FromThreads:
+        with closing(SqlStore.from_url(url)) as store:
+            empty(store)
+        return FromThreads(partial(AsyncSqlStore.from_url, url, clock=clock)).__enter__()
+
+    run_state_machine_as_test(
+        usage_machine(make), settings=settings(max_examples=examples(8), stateful_step_count=20, deadline=None)
     )
 
 
