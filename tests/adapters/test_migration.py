@@ -8,6 +8,10 @@ from sqlalchemy import Engine, create_engine, inspect, text
 from kuploy_saas_kit.adapters import SqlLayout, SqlStore
 from kuploy_saas_kit.adapters.sql import migrate_on
 from kuploy_saas_kit.adapters.sql.layout import SCHEMA_VERSION, Tables
+from kuploy_saas_kit.adapters.sql.migration import make_tables
+from kuploy_saas_kit.errors import StorageError
+from kuploy_saas_kit.testing.conformance.plans import CATALOG
+from kuploy_saas_kit.testing.conformance.usage import claims
 
 LAYOUTS = [SqlLayout(), SqlLayout(prefix="kit_", plans_table="kit_plans")]
 
@@ -63,3 +67,19 @@ def test_what_a_host_leaves_out_when_it_compares(engine: Engine, layout: SqlLayo
         names = inspect(connection).get_table_names()
     assert [name for name in names if not layout.owns(name)] == ["projects"]
     engine.dispose()
+
+
+def test_from_each_revision(engine: Engine) -> None:
+    """Tables that an earlier version made are brought up to date with what is in them."""
+    tables = Tables(SqlLayout())
+    with engine.begin() as connection:
+        make_tables(connection, tables, "0001")
+        connection.execute(text("INSERT INTO kuploy_saas_usage VALUES ('acme', 'maxProjects', 3)"))
+        connection.execute(text("INSERT INTO kuploy_saas_usage VALUES ('', 'maxProjects', 3)"))
+    store = SqlStore(engine)
+    with pytest.raises(StorageError, match="store migrate"):
+        store.replace_plans(CATALOG, revision=1)
+    store.migrate()
+    assert store.take(claims()).used == {("acme", "maxProjects"): 4, ("", "maxProjects"): 4}
+    assert store.replace_plans(CATALOG, revision=1).applied
+    store.close()

@@ -306,7 +306,7 @@ def test_a_server_that_dies(monkeypatch: pytest.MonkeyPatch) -> None:
                 store.take(claims())
         server.start()
         assert store.take(claims()).outcome == "taken"
-        monkeypatch.setattr("kuploy_saas_kit.adapters.sql.connection._PING_AFTER", timedelta())
+        monkeypatch.setattr("kuploy_saas_kit.adapters.sql.connection.PING_AFTER", timedelta())
         server.kill()
         server.start()
         store.give_back({("acme", "maxProjects"): 0})  # after an idle time no verb is lost to a dead connection

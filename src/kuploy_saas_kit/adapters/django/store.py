@@ -21,8 +21,7 @@ from kuploy_saas_kit.adapters.django.connection import (
     wrapper_of,
 )
 from kuploy_saas_kit.adapters.django.layout import layout_of_settings
-from kuploy_saas_kit.adapters.sql.connection import lock_out_writers
-from kuploy_saas_kit.adapters.sql.direct import Ask, asked_through
+from kuploy_saas_kit.adapters.sql.connection import Ask, asked_through, lock_out_writers
 from kuploy_saas_kit.adapters.sql.layout import SCHEMA_VERSION, SqlLayout, tables_of
 from kuploy_saas_kit.adapters.sql.migration import make_tables
 from kuploy_saas_kit.adapters.sql.store import AllVerbs

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from threading import RLock
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Connection, Dialect, Engine, event, func, make_url, select
+from sqlalchemy import Connection, Dialect, Engine, TextClause, event, func, make_url, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine.url import URL
 from sqlalchemy.exc import (
@@ -24,17 +26,44 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.schema import Table
 
 from kuploy_saas_kit._clock import Clock, SystemClock
-from kuploy_saas_kit.adapters.sql.direct import Ask, asked_through
 from kuploy_saas_kit.adapters.sql.layout import Instant, Tables
 from kuploy_saas_kit.errors import ConfigurationError, StorageError
+
+Rows: TypeAlias = Sequence[Sequence[Any]]
 
 _WRITES: Final = "kuploy_saas_writes"
 _AT_ONCE: Final = "kuploy_saas_at_once"
 _IDLE_SINCE: Final = "kuploy_saas_idle_since"
-_PING_AFTER: Final = timedelta(seconds=10)
+PING_AFTER: Final = timedelta(seconds=10)
+"""A connection that was idle for longer is looked at before it is used."""
+
 _PATIENCE: Final = timedelta(seconds=5)  # as long as SQLite's driver waits
 _MIGRATE: Final = "call store.migrate(), or run `kuploy-saas-kit store migrate` with its URL in KUPLOY_STORE"
 _NO_TABLE: Final = ("no such table", "no such column", "UndefinedTable", "UndefinedColumn", "UndefinedFunction")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """How one statement is sent to a database of this *dialect*: *rows* returns all that it answers.
+
+    Statements are text with their parameters spelled `:name`, as SQLAlchemy and SQLite spell them.
+    """
+
+    dialect: Dialect
+    rows: Callable[[str, Mapping[str, object]], Rows]
+
+
+def asked_through(connection: Connection) -> Ask:
+    """By SQLAlchemy, in the transaction that the connection is in."""
+    return Ask(
+        connection.dialect,
+        lambda statement, parameters: connection.execute(_clause(statement), dict(parameters)).all(),
+    )
+
+
+@lru_cache(maxsize=64)
+def _clause(statement: str) -> TextClause:
+    return text(statement)
 
 
 class SqlVerbs:
@@ -54,9 +83,12 @@ class SqlVerbs:
         """A transaction that writes; an exception undoes it with all its locks."""
         raise NotImplementedError
 
+    def _asking(self) -> AbstractContextManager[Ask]:
+        """For one statement that is all there is to do. A store with connections of its own has a shorter way."""
+        return self._asking_in_transaction()
+
     @contextmanager
-    def _asking(self) -> Iterator[Ask]:
-        """For one statement that is all there is to do. A store with connections of its own needs no more for it."""
+    def _asking_in_transaction(self) -> Iterator[Ask]:
         with self._writing() as connection:
             yield asked_through(connection)
 
@@ -162,7 +194,7 @@ def ping_when_idle(engine: Engine) -> None:
 
     @event.listens_for(engine, "checkout")
     def _used_again(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
-        if clock.elapsed() - record.info.get(_IDLE_SINCE, clock.elapsed()) < _PING_AFTER:
+        if clock.elapsed() - record.info.get(_IDLE_SINCE, clock.elapsed()) < PING_AFTER:
             return
         try:
             engine.dialect.do_ping(connection)
@@ -173,21 +205,19 @@ def ping_when_idle(engine: Engine) -> None:
 class Turns:
     """Writers of one file take turns here: the lock of SQLite makes whoever finds it taken sleep for a while.
 
-    Other processes still meet at that lock, and so does whoever waited too long here.
+    Other processes still meet at that lock. Whoever waited too long here hears what SQLite would have said.
     """
 
     def __init__(self) -> None:
         self._lock = RLock()
 
-    @contextmanager
-    def taken(self) -> Iterator[None]:
-        """In turn."""
-        is_mine = self._lock.acquire(timeout=_PATIENCE.total_seconds())
-        try:
-            yield
-        finally:
-            if is_mine:
-                self._lock.release()
+    def __enter__(self) -> None:
+        if not self._lock.acquire(timeout=_PATIENCE.total_seconds()):
+            busy = sqlite3.OperationalError("database is locked")
+            raise DBAPIError(None, None, busy)
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 @contextmanager
@@ -234,24 +264,29 @@ def storage_errors(dialect: Dialect, name: str, *, migrate: str = _MIGRATE) -> I
     try:
         yield
     except SQLAlchemyError as error:
-        if isinstance(error, StatementError):
-            error.hide_parameters = True  # they may hold the license key
-        raise StorageError(_explained(error, dialect, name, migrate)) from error
+        raise storage_error(error, dialect, name, migrate) from error
+
+
+def storage_error(error: SQLAlchemyError, dialect: Dialect, name: str, migrate: str = _MIGRATE) -> StorageError:
+    """What happened to the database of this *name*, and what to do."""
+    if isinstance(error, StatementError):
+        error.hide_parameters = True  # they may hold the license key
+    return StorageError(_explained(error, dialect, name, migrate))
 
 
 def _explained(error: SQLAlchemyError, dialect: Dialect, name: str, migrate: str) -> str:
     cause = error.orig if isinstance(error, DBAPIError) else None
-    text = f"{type(cause).__name__} {cause}"
-    if _is_busy(cause, text):
+    said = f"{type(cause).__name__} {cause}"
+    if _is_busy(cause, said):
         return (
             f"{name} is locked by another process: try again; if it stays locked, look for a program that keeps a "
             "transaction open, or move to PostgreSQL"
         )
-    if any(sign in text for sign in _NO_TABLE):
+    if any(sign in said for sign in _NO_TABLE):
         return f"{name} does not have the kit's tables as this version knows them: {migrate}"
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return f"the connection to {name} was lost; nothing is half-written: try again"
-    if "InsufficientPrivilege" in text:
+    if "InsufficientPrivilege" in said:
         return f"{name} does not let this user do what was asked: grant it more; nothing is half-written"
     if cause is not None and _is_outside(error, cause, dialect):
         return (
@@ -269,6 +304,6 @@ def _is_outside(error: SQLAlchemyError, cause: BaseException, dialect: Dialect) 
     return dialect.name == "postgresql" and unasked and getattr(cause, "sqlstate", None) is None
 
 
-def _is_busy(cause: BaseException | None, text: str) -> bool:
+def _is_busy(cause: BaseException | None, said: str) -> bool:
     code = getattr(cause, "sqlite_errorcode", 0)
-    return code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} or "database is locked" in text
+    return code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} or "database is locked" in said

@@ -51,15 +51,15 @@ def _named(features: FeatureSet) -> list[str]:
 def catalog_digest(catalog: PlanCatalog) -> str:
     """The same for catalogs of the same plans in the same order, and for no others."""
     plans = [
-        [
+        (
             *(plan.slug, plan.name, plan.description, plan.is_default, plan.is_active),
-            [plan.price.amount, plan.price.currency, plan.price.cycle] if plan.price is not None else None,
+            (plan.price.amount, plan.price.currency, plan.price.cycle) if plan.price is not None else None,
             _named(plan.features),
-            sorted(plan.limits.to_wire().items()),
-        ]
+            plan.limits.to_wire(),
+        )
         for plan in catalog
     ]
-    return sha256(json.dumps(plans).encode()).hexdigest()
+    return sha256(json.dumps(plans, sort_keys=True).encode()).hexdigest()
 
 
 def plan_from_row(row: Mapping[Any, Any]) -> Plan:

@@ -14,7 +14,9 @@ from sqlalchemy.orm import Session
 from kuploy_saas_kit._clock import Clock
 from kuploy_saas_kit.adapters.sql.billing import CustomerVerbs, ProvisioningVerbs, SpaceVerbs, SubscriptionVerbs
 from kuploy_saas_kit.adapters.sql.connection import (
+    Ask,
     Turns,
+    asked_through,
     at_once,
     checked_url,
     database_name,
@@ -26,7 +28,7 @@ from kuploy_saas_kit.adapters.sql.connection import (
     storage_errors,
     transaction,
 )
-from kuploy_saas_kit.adapters.sql.direct import Ask, asked_directly, asked_through, has_known_driver
+from kuploy_saas_kit.adapters.sql.direct import Borrowed, DirectStatements
 from kuploy_saas_kit.adapters.sql.layout import SqlLayout, Tables, tables_of
 from kuploy_saas_kit.adapters.sql.license import IdentityVerbs, LeaseVerbs, LicenseVerbs
 from kuploy_saas_kit.adapters.sql.meters import AnnouncementVerbs, MeterVerbs
@@ -97,8 +99,8 @@ class SqlStore(AllVerbs):
         self._layout = layout or SqlLayout()
         self._tables = tables_of(self._layout)
         self._clock = clock
-        self._pid = os.getpid()
-        self._turns = Turns()
+        self._of_parents: list[Borrowed] = []
+        self._begin()
 
     @classmethod
     def from_url(cls, url: str, *, layout: SqlLayout | None = None, clock: Clock | None = None) -> SqlStore:
@@ -144,6 +146,8 @@ class SqlStore(AllVerbs):
 
     def close(self) -> None:
         """Let go of all connections; the next verb opens new ones."""
+        if self._direct is not None:
+            self._direct.close()
         self._engine.dispose()
 
     def _reading(self) -> AbstractContextManager[Connection]:
@@ -161,24 +165,34 @@ class SqlStore(AllVerbs):
         ):
             yield ready
 
+    def _asking(self) -> AbstractContextManager[Ask]:
+        self._leave_parents_connections()
+        return nullcontext(self._direct.ask) if self._direct is not None else self._asking_at_once()
+
     @contextmanager
-    def _asking(self) -> Iterator[Ask]:
-        with self._engine_in_use(writes=True) as engine:
-            if has_known_driver(engine):
-                with asked_directly(engine) as ask:
-                    yield ask
-            else:
-                with engine.connect() as connection, at_once(connection) as ready:
-                    yield asked_through(ready)
+    def _asking_at_once(self) -> Iterator[Ask]:
+        with self._engine_in_use(writes=True) as engine, engine.connect() as connection, at_once(connection) as ready:
+            yield asked_through(ready)
 
     @contextmanager
     def _engine_in_use(self, *, writes: bool) -> Iterator[Engine]:
-        """After a fork the parent's connections are left to the parent, and whose turn it is there, too."""
-        if self._pid != os.getpid():
-            self._engine.dispose(close=False)
-            self._turns = Turns()
-            self._pid = os.getpid()
+        self._leave_parents_connections()
+        in_turn = self._in_turn if writes else nullcontext()
+        with storage_errors(self._engine.dialect, database_name(self._engine.url)), in_turn:
+            yield self._engine
+
+    def _leave_parents_connections(self) -> None:
+        """After a fork they are the parent's, and so is whatever turn was taken there."""
+        if self._pid == os.getpid():
+            return
+        if self._direct is not None:
+            # Held here: the garbage collector would end what the parent still uses.
+            self._of_parents += self._direct.keep_none()
+        self._engine.dispose(close=False)
+        self._begin()
+
+    def _begin(self) -> None:
         engine = self._engine
-        in_turn = self._turns.taken() if writes and self.is_embedded else nullcontext()
-        with storage_errors(engine.dialect, database_name(engine.url)), in_turn:
-            yield engine
+        self._pid = os.getpid()
+        self._in_turn: AbstractContextManager[object] = Turns() if self.is_embedded else nullcontext()
+        self._direct = DirectStatements(engine, self._in_turn) if DirectStatements.knows(engine) else None

@@ -7,19 +7,22 @@ function of the kit's own takes each row in turn and looks at it again after wai
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import Dialect
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.schema import Table
 
 from kuploy_saas_kit.adapters._rules import highest_before
-from kuploy_saas_kit.adapters.sql.direct import Ask
+from kuploy_saas_kit.adapters.sql.connection import Ask
 from kuploy_saas_kit.adapters.sql.layout import SqlLayout, Tables
 from kuploy_saas_kit.plans.ports import INSTANCE, Claim, CounterKey
+
+Moment: TypeAlias = Callable[[], str | None]
+"""The present instant as text, or None for the database server's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +42,15 @@ def lock_order(usage: Table) -> tuple[ColumnElement[Any], ...]:
     return usage.c.scope == INSTANCE, usage.c.scope, usage.c.limit_key
 
 
-def try_take(ask: Ask, tables: Tables, claims: Sequence[Claim], moment: str | None) -> Found:
-    """Take the claims, which are in the order of locks, or none; *moment* is now, None by the server's clock."""
+def try_take(ask: Ask, tables: Tables, claims: Sequence[Claim], moment: Moment) -> Found:
+    """Take the claims, which are in the order of locks, or none; *moment* is asked for where expiry matters."""
     if ask.dialect.name == "sqlite":
         return _by_update(ask, tables, claims, moment)
     return _by_function(ask, tables, claims, moment)
 
 
-def _by_function(ask: Ask, tables: Tables, claims: Sequence[Claim], moment: str | None) -> Found:
-    places = {**_places(claims), "moment": moment}
+def _by_function(ask: Ask, tables: Tables, claims: Sequence[Claim], moment: Moment) -> Found:
+    places = {**_places(claims), "moment": moment()}
     places["amounts"] = _array(claim.amount for claim in claims)
     places["rooms"] = _array(highest_before(claim) for claim in claims)
     values = ask.rows(_call(tables.layout, ask.dialect, len(claims)), places)[0][0]
@@ -56,16 +59,16 @@ def _by_function(ask: Ask, tables: Tables, claims: Sequence[Claim], moment: str 
     return _not_taken(claims, values)
 
 
-def _by_update(ask: Ask, tables: Tables, claims: Sequence[Claim], moment: str | None) -> Found:
+def _by_update(ask: Ask, tables: Tables, claims: Sequence[Claim], moment: Moment) -> Found:
     update, look = _update_and_look(tables, ask.dialect, len(claims))
-    places = {**_places(claims), "moment": moment}
+    places = _places(claims)
     for place, claim in enumerate(claims):
         places[f"amount_{place}"], places[f"room_{place}"] = claim.amount, highest_before(claim)
     while True:
         changed = {(scope, limit): used for scope, limit, used in ask.rows(update, places)}
         if changed:
             return Found(taken=True, used={claim.counter: changed[claim.counter] for claim in claims})
-        values = ask.rows(look, places)[0]
+        values = ask.rows(look, {**places, "moment": moment()})[0]
         found = _not_taken(claims, values)
         if any(
             claim.counter not in found.used or found.used[claim.counter] > highest_before(claim) for claim in claims

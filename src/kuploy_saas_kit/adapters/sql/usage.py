@@ -10,9 +10,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, delete, select, tuple_, update
 
 from kuploy_saas_kit.adapters._rules import amounts_of, checked_claims, highest_before
-from kuploy_saas_kit.adapters.sql.connection import upsert
+from kuploy_saas_kit.adapters.sql.connection import Ask, asked_through, upsert
 from kuploy_saas_kit.adapters.sql.counters import CounterVerbs
-from kuploy_saas_kit.adapters.sql.direct import Ask, asked_through
 from kuploy_saas_kit.adapters.sql.rows import amounts_from_json, amounts_json
 from kuploy_saas_kit.adapters.sql.take import Found, try_take
 from kuploy_saas_kit.errors import StorageError
@@ -99,7 +98,7 @@ class UsageVerbs(CounterVerbs):
 
     def _try(self, ask: Ask, wish: _Wish) -> Found:
         """Take all claims in one round trip, or none."""
-        return try_take(ask, self._tables, wish.claims, self._moment(ask.dialect))
+        return try_take(ask, self._tables, wish.claims, lambda: self._moment(ask.dialect))
 
     def _hold(self, connection: Connection, wish: _Wish) -> Any:
         """Make the holding, if the take has a key; or return the row that holds the key already.

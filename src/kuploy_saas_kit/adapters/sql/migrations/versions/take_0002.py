@@ -24,14 +24,16 @@ DECLARE
 BEGIN
   LOOP
     answer := '{{}}';
+    PERFORM FROM {usage} AS hottest
+    WHERE hottest.scope = scopes[size] AND hottest.limit_key = limits[size] AND hottest.used <= rooms[size];
     FOR place IN 1 .. size LOOP
+      EXIT WHEN NOT FOUND;
       UPDATE {usage} AS counter SET used = counter.used + amounts[place]
       WHERE counter.scope = scopes[place] AND counter.limit_key = limits[place] AND counter.used <= rooms[place]
-        AND (SELECT hottest.used FROM {usage} AS hottest
-             WHERE hottest.scope = scopes[size] AND hottest.limit_key = limits[size]) <= rooms[size]
       RETURNING counter.used INTO value;
-      EXIT WHEN NOT FOUND;
-      answer := answer || value;
+      IF FOUND THEN
+        answer[place] := value;
+      END IF;
     END LOOP;
     IF cardinality(answer) = size THEN
       RETURN answer;
