@@ -452,9 +452,9 @@ def test_agreeing_too_soon_is_not_agreeing() -> None:
     world, client = warm_world()
     world.hub.says = {"features": {}}
     client.sync()
-    world.clock.advance(10 * SECOND)
+    world.clock.advance(29 * SECOND)
     assert client.sync().code == "payload.held"
-    world.clock.advance(21 * SECOND)
+    world.clock.advance(6 * SECOND)
     assert client.sync().ok
 
 

@@ -9,13 +9,14 @@ import tracemalloc
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 from tests.license.doubles import KEY
 from tests.license.fault_server import Conversation, FaultServer, Script, response, says
 
 from kuploy_saas_kit._clock import SystemClock
 from kuploy_saas_kit.errors import HubUnavailableError
-from kuploy_saas_kit.license import HttpxTransport
+from kuploy_saas_kit.license import HttpxTransport, http
 from kuploy_saas_kit.license.ports import HubRequest, HubResponse
 
 MIB = 1 << 20
@@ -75,6 +76,14 @@ def test_a_name_that_does_not_exist() -> None:
     with pytest.raises(HubUnavailableError) as caught:
         ask("https://no-such-host.invalid")
     assert caught.value.code == "transport.dns"
+
+
+def test_how_long_anything_is_waited_for() -> None:
+    """3 s for a connection, 5 s for each piece of an answer, 10 s for an exchange as a whole."""
+    with http._new_client() as client:
+        assert client.timeout == httpx.Timeout(5.0, connect=3.0)
+    transport = HttpxTransport()
+    assert transport._deadline == timedelta(seconds=10)
 
 
 def test_silence_ends_at_the_read_timeout() -> None:
@@ -246,7 +255,7 @@ def test_forked_children_get_their_own_answers() -> None:
     """A transport that was used before a fork answers nobody else's question in the children (F77)."""
     script = """
         import os, sys
-        from kuploy_saas_kit.license import HttpxTransport
+        from kuploy_saas_kit.license import HttpxTransport, http
         from kuploy_saas_kit.license.ports import HubRequest
         from tests.license.fault_server import FaultServer, Conversation, response
 
