@@ -227,9 +227,18 @@ def test_the_same_sync_by_hand_twice_asks_once(world: World) -> None:
     client = world.client()
     first = client.sync()
     assert client.sync() is first
-    world.clock.advance(timedelta(seconds=5))
+    world.clock.advance(timedelta(seconds=4, milliseconds=999))
+    assert client.sync() is first
+    world.clock.advance(timedelta(milliseconds=1))
     client.sync()
     assert len(world.hub.requests) == 2
+
+
+def test_without_a_configured_key_the_claimed_one_counts_again(world: World) -> None:
+    """A configured key beats the stored one as long as it is configured, and takes nothing out of the store."""
+    world.store.license_key = KEY
+    assert world.client(license_key="lic_of_somebody_else").sync().code == "bind.license"
+    assert world.client(license_key=None).sync().ok
 
 
 class ShiftedClock(ManualClock):
