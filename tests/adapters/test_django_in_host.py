@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import connections, transaction
+from django.db import close_old_connections, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test.utils import override_settings
 from tests.adapters.conftest import Schemas
@@ -87,7 +87,7 @@ def test_a_host_that_commits_by_itself(schemas: Schemas) -> None:
 
     Django's own `atomic` cannot be used then on SQLite.
     """
-    with database(schemas.new(migrated=True), AUTOCOMMIT=False) as manual:
+    with database(schemas.new(migrated=True), AUTOCOMMIT=False, CONN_MAX_AGE=None) as manual:
         store, host = DjangoStore(manual), connections[manual]
         seed(store)
         host.commit()
@@ -104,6 +104,11 @@ def test_a_host_that_commits_by_itself(schemas: Schemas) -> None:
             store.load_license()
         assert host.connection is connection  # its transaction is broken, and the host's to roll back
         host.rollback()
+        assert store.load_license() is None
+        kill(host)
+        with pytest.raises(StorageError, match="lost"):
+            store.load_license()
+        close_old_connections()  # as at the end of a request
         assert store.load_license() is None
 
 

@@ -149,7 +149,8 @@ def _driver_errors(wrapper: BaseDatabaseWrapper) -> Iterator[None]:
 
 
 def _let_go_if_lost(wrapper: BaseDatabaseWrapper) -> None:
-    """What Django does at the end of a request; in a transaction of the host's it is the host's to decide."""
+    """Do at once what Django does at the end of a request; in a transaction of the host's leave it to that end."""
+    wrapper.errors_occurred = True
     if wrapper.connection is None or in_hosts_transaction(wrapper):
         return
     if not wrapper.is_usable():

@@ -1,0 +1,75 @@
+"""PostgreSQL goes away in the middle of a verb of the Django store: nothing is half-written, and then all is well."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from django.db import Error, close_old_connections, transaction
+from tests.adapters.conftest import Schemas
+from tests.adapters.django_host import database
+from tests.adapters.test_postgresql_dies import VERBS, WRITING, Proxy, Rows, Verb, prepare
+
+from kuploy_saas_kit.adapters import DjangoStore
+from kuploy_saas_kit.errors import StorageError
+from kuploy_saas_kit.testing.clock import ManualClock
+from kuploy_saas_kit.testing.conformance.base import NOW
+
+IN_A_BLOCK = ("take", "take that sweeps", "put_subscription")
+
+
+@pytest.fixture
+def place(schemas: Schemas) -> str:
+    """Tables in which each verb finds something to change."""
+    url = schemas.new(migrated=True)
+    prepare(url)
+    return url
+
+
+@pytest.fixture
+def proxy(place: str) -> Iterator[Proxy]:
+    """A way to them that can be cut."""
+    with tempfile.TemporaryDirectory() as folder, closing(Proxy(place, Path(folder))) as proxy:
+        yield proxy
+
+
+def test_each_verb_by_itself(place: str, proxy: Proxy) -> None:
+    """Cut before whichever request it raises `StorageError`; the next call has a connection again."""
+    with closing(Rows(place)) as rows, database(proxy.url) as alias:
+        store = DjangoStore(alias, clock=ManualClock(NOW))
+        for name, verb in VERBS.items():
+            before, requests, proxy.left = rows.kept(), 0, 0
+            while has_failed(verb, store):
+                assert rows.kept() == before, (name, requests)
+                requests += 1
+                proxy.left = requests
+            assert requests > 0, name
+            assert (rows.kept() != before) is (name in WRITING), name
+            proxy.left = None
+
+
+@pytest.mark.parametrize("name", IN_A_BLOCK)
+def test_a_block_of_the_hosts(place: str, proxy: Proxy, name: str) -> None:
+    """The block fails as a whole, as Django says; the next request, which Django begins as always, has a connection."""
+    with closing(Rows(place)) as rows, database(proxy.url) as alias:
+        store = DjangoStore(alias, clock=ManualClock(NOW))
+        before, requests, proxy.left = rows.kept(), 0, 0
+        while has_failed(transaction.atomic(alias)(VERBS[name]), store, Error):
+            close_old_connections()
+            assert rows.kept() == before, requests
+            requests += 1
+            proxy.left = requests
+        assert requests > 0
+        assert rows.kept() != before
+
+
+def has_failed(verb: Verb, store: DjangoStore, *others: type[Exception]) -> bool:
+    """Whether it raised what it may raise."""
+    try:
+        verb(store)
+    except Exception as error:
+        if isinstance(error, (StorageError, *others)):
+            return True
+        raise
+    return False
