@@ -13,6 +13,7 @@ from functools import partial
 from itertools import cycle
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
+from multiprocessing.reduction import ForkingPickler
 from random import Random
 from threading import Barrier, Event
 from types import FrameType
@@ -31,7 +32,7 @@ Opener = Callable[[], Any]
 _STUMBLE: Final = 0.1
 _PAUSE: Final = 1e-4  # seconds, between threads; processes begin further apart
 _LONG_PAUSE: Final = 2e-3
-_DRIVERS: Final = ("sqlite3", "aiosqlite", "psycopg", "redis", "sqlalchemy.dialects.postgresql.psycopg")
+_DRIVERS: Final = ("aiosqlite", "psycopg", "sqlalchemy.dialects.postgresql.psycopg")  # SQLAlchemy loads them when used
 _CLOSING: Final = 5.0
 
 
@@ -79,8 +80,10 @@ class ProcessCrew:
         self._answers()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for worker in self._running:
+            if kind is not None:
+                worker.process.kill()
             worker.end()
 
     def race(self, action: Callable[[Any, int], T]) -> list[T]:
@@ -102,6 +105,7 @@ class Worker:
     """A process that runs *target* with a pipe, and with *arguments* that can be pickled."""
 
     def __init__(self, target: Callable[..., None], *arguments: Any) -> None:
+        _check_can_be_sent(arguments[0])
         context = process_context(arguments[0])
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=target, args=(theirs, *arguments), daemon=True)  # type: ignore[attr-defined]
@@ -174,8 +178,18 @@ def process_context(opener: Callable[..., Any]) -> BaseContext:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     ours = [name for name in sys.modules if name.startswith(("kuploy_saas_kit.adapters", "kuploy_saas_kit.testing"))]
-    context.set_forkserver_preload([*ours, *_modules_of(opener), *_DRIVERS])
+    context.set_forkserver_preload([*ours, *_modules_of(opener), *(_DRIVERS if "sqlalchemy" in sys.modules else ())])
     return context
+
+
+def _check_can_be_sent(opener: Callable[..., Any]) -> None:
+    try:
+        ForkingPickler.dumps(opener)
+    except Exception as error:
+        raise TypeError(
+            f"{opener!r} cannot be sent to another process: let the fixtures `reopen` and `stepping` return a function "
+            "or a class of a module that can be imported, or a functools.partial of one"
+        ) from error
 
 
 def _modules_of(opener: Callable[..., Any]) -> list[str]:
