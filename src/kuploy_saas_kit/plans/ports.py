@@ -200,7 +200,7 @@ class TakeOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The outcome of a take, with the counters' values after it."""
+    """The outcome of a take, with the counters' values after it; *unseeded* are in the order of locks."""
 
     outcome: TakeOutcome
     used: Mapping[CounterKey, int] = field(default_factory=dict)

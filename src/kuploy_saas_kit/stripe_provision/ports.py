@@ -320,10 +320,10 @@ class SubscriptionStore(Protocol):
         """
 
     def subscriptions_of(self, org_id: str) -> Sequence[OrgSubscription]:
-        """All rows of an org."""
+        """All rows of an org, of every space and status, oldest first."""
 
     def unmatched_subscriptions(self, space: StripeSpace) -> Sequence[OrgSubscription]:
-        """The rows whose org or plan is not known."""
+        """The rows of *space* whose org or plan is not known, oldest first."""
 
 
 class CustomerStore(Protocol):
