@@ -9,6 +9,7 @@ from tests.license.doubles import KEY, FakeHub, World, answer
 
 from kuploy_saas_kit.errors import ClaimError, HubRefusedError, HubUnavailableError
 from kuploy_saas_kit.license import ClaimStatus, LicenseStatus
+from kuploy_saas_kit.license.claim import make_code
 from kuploy_saas_kit.license.ports import HubRequest, HubResponse
 from kuploy_saas_kit.license.reading import hash_of_key
 
@@ -64,6 +65,16 @@ def hub_of(world: World) -> ClaimingHub:
 
 
 APPROVED = {"status": "approved", "licenseKey": KEY, "tenantName": "Acme Hosting"}
+
+
+def test_codes_are_made_to_be_read_aloud() -> None:
+    """Four letters without look-alikes, a dash, four digits; of a thousand hardly two are the same."""
+    codes = [make_code() for _ in range(1000)]
+    assert all(re.fullmatch("[A-Z]{4}-[0-9]{4}", code) for code in codes)
+    letters = {letter for code in codes for letter in code[:4]}
+    assert len(letters) == 22
+    assert letters.isdisjoint("ILOU")
+    assert len(set(codes)) > 990
 
 
 def test_a_claim_from_the_code_to_the_license(world: World) -> None:

@@ -1,6 +1,6 @@
 """The hub's side of a claim: an instance shows a code, a tenant types it in, the instance fetches the key. Pure.
 
-Source: hub protocol, section 5. The code is 32 bits and no credential: the instance polls with a secret of its own,
+Source: hub protocol, section 5. The code is 31 bits and no credential: the instance polls with a secret of its own,
 and wrong codes are counted over all tenants, so that guessing any live code stays out of reach.
 """
 
