@@ -107,16 +107,16 @@ CATALOG: Final = TypeAdapter(CatalogShape)
 _WHOLE: Final = TypeAdapter(WholeShape)
 _ENVELOPE: Final = TypeAdapter(_EnvelopeShape)
 
-# One pass of pydantic over the bytes is much faster than `parse_strict` and a second look at what it made. It proves
-# as much where unknown fields are forbidden, so that every number, flag and text is in a known field: if the bytes have
-# just as many strings as the names and texts of the result need, then no name came twice. Whatever this does not prove,
-# right or wrong, is read the other way.
+# One pass of pydantic over the bytes is much faster than `parse_strict` and a second look at what it made, and proves
+# as much: if the bytes have just as many strings as the names and texts of the result need, then no name came twice and
+# none is unknown, so that every number, flag and text of theirs is in the result. Whatever this does not prove, right
+# or wrong, is read the other way.
 
 
 def payload_at_once(data: bytes) -> WholeShape | None:
     """*data* as `parse_strict`, `TERMS` and `CATALOG` read it; None where they have to be asked."""
     try:
-        whole = _WHOLE.validate_json(data, extra="forbid")
+        whole = _WHOLE.validate_json(data)
     except ValidationError:
         return None
     return whole if _strings_in(data) == _strings_of(whole) else None
@@ -125,7 +125,7 @@ def payload_at_once(data: bytes) -> WholeShape | None:
 def token_at_once(body: bytes) -> str | None:
     """The token in *body*, if that is `{"success": true, "license": "…"}`; None where `parse_strict` is to say."""
     try:
-        envelope = _ENVELOPE.validate_json(body, extra="forbid")
+        envelope = _ENVELOPE.validate_json(body)
     except ValidationError:
         return None
     return envelope["license"] if envelope["success"] and _strings_in(body) == len(envelope) + 1 else None
