@@ -109,7 +109,7 @@ FULL: dict[str, Any] = payload(
     nonce="n",
     catalog={
         "revision": 7,
-        "plans": [*CATALOG["plans"], plan("x", description='two\nlines, "quoted" \\ é', isActive=False)],
+        "plans": [*CATALOG["plans"], plan("x", description='two\nlines, "quoted" é \\', isActive=False)],
     },
 )
 WRITTEN = json.dumps(FULL, separators=(",", ":"), ensure_ascii=False).encode()

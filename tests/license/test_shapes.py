@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.license.doubles import plan
 from tests.license.fuzz_tokens import FULL, WRITTEN, both_readings, fuzz_payloads, mutated_payload
 
 from kuploy_saas_kit.errors import PayloadRejectedError
@@ -45,6 +46,16 @@ def test_no_name_twice(pair: bytes) -> None:
     with pytest.raises(PayloadRejectedError) as caught:
         parse_strict(twice)
     assert caught.value.code == "payload.duplicate_key"
+
+
+@pytest.mark.parametrize("ending", ["\\", "\\\\", '\\"', '"', "\n"])
+def test_no_ending_of_a_text_hides_a_name(ending: str) -> None:
+    """A backslash or a mark at the end of a text is none that begins or ends one, however many texts end so."""
+    plans = [plan(f"p{number}", description="x" + ending) for number in range(4)]
+    written = json.dumps({**FULL, "catalog": {"revision": 1, "plans": plans}}).encode()
+    assert both_readings(written)
+    for times in range(1, 5):
+        assert payload_at_once(b"{" + b'"plan":"growth",' * times + written[1:]) is None
 
 
 @pytest.mark.parametrize("section", ["features", "limits", "catalog", "periods", "usageElsewhere", "allowances"])
