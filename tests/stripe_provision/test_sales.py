@@ -18,7 +18,14 @@ from kuploy_saas_kit._clock import from_timestamp
 from kuploy_saas_kit.adapters.memory import MemoryStore
 from kuploy_saas_kit.errors import BillingDisabledError, CheckoutRefusedError, StripeRejectedError
 from kuploy_saas_kit.model.subscription import Access, Assignment, OrgSubscription, StripeSpace
-from kuploy_saas_kit.stripe_provision import Checkout, CheckoutSession, SessionKind, StripeWebhooks, naming
+from kuploy_saas_kit.stripe_provision import (
+    Checkout,
+    CheckoutSession,
+    SessionKind,
+    StripeWebhooks,
+    WebhookResult,
+    naming,
+)
 from kuploy_saas_kit.stripe_provision.changes import ArchivePrice
 from kuploy_saas_kit.stripe_provision.ports import MadePrice
 from kuploy_saas_kit.testing.stripe.quirks import Quirks, Settings
@@ -533,7 +540,10 @@ def test_four_days_without_an_endpoint() -> None:
         if shop is live:
             shop.sim.deliver()
         else:
-            shop.webhooks.backfill_events(before)
+            handled = shop.webhooks.backfill_events(before)
+            known = [event["id"] for event in shop.sim.events if event["type"] in SEED_EVENTS]
+            assert [outcome.event_id for outcome in handled] == known  # in the order of their making
+            assert {outcome.result for outcome in shop.webhooks.backfill_events(before)} == {WebhookResult.DUPLICATE}
     assert live.row() == late.row()
     assert late.webhooks.resync_all().changes == ()
 
@@ -548,6 +558,19 @@ def test_going_live_sells_anew() -> None:
     assert shop.provisioner.provision(WANTED).is_complete
     assert shop.start().kind is SessionKind.CHECKOUT
     assert shop.store.customer_of(shop.gateway.space(), "acme") != shop.store.customer_of(TEST_SPACE, "acme")
+
+
+def test_a_subscription_of_test_mode_is_none_too_many() -> None:
+    """An org that bought in test mode and buys again in live mode pays for one: nobody is alarmed."""
+    shop = Shop()
+    shop.sell()
+    shop.key = LIVE_KEY
+    assert shop.provisioner.provision(WANTED).is_complete
+    shop.sim.pay(shop.start().id)
+    (sync,) = shop.webhooks.sync_org("acme")
+    assert len(shop.rows()) == 2
+    assert sync.change is not None
+    assert sync.alarms == ()
 
 
 def test_test_subscriptions_end_with_going_live() -> None:
