@@ -8,7 +8,9 @@ import pytest
 from tests.license.doubles import KEY, World
 from tests.license.test_faults import ROWS
 
-from kuploy_saas_kit.license import LicenseClient, LicenseConfig
+from kuploy_saas_kit.adapters import MemoryStore
+from kuploy_saas_kit.license import LicenseClient, LicenseConfig, LicenseEvent
+from kuploy_saas_kit.testing.hub import HubSimulator
 
 
 def everything_said(client: LicenseClient, world: World, caplog: pytest.LogCaptureFixture) -> str:
@@ -78,3 +80,28 @@ def test_what_holds_the_key_is_not_to_be_pickled() -> None:
     with pytest.raises(TypeError):
         pickle.dumps(config)
     assert KEY not in repr(replace(config, instance_id="inst_b"))
+
+
+def test_over_a_real_connection_nobody_logs_a_secret(caplog: pytest.LogCaptureFixture) -> None:
+    """A claim and a sync over HTTP, with the HTTP library at its most talkative: neither key nor secret is logged."""
+    caplog.set_level(logging.DEBUG)
+    hub = HubSimulator()
+    events: list[LicenseEvent] = []
+    store = MemoryStore()
+    with hub.serve() as url:
+        client = LicenseClient(LicenseConfig(hub_url=url, trusted_keys=hub.trusted_keys), store)
+        client.add_observer(events.append)
+        ticket = client.begin_claim()
+        claim = store.load_claim()
+        assert claim is not None
+        key = hub.issue_license(hub.add_tenant("Acme"))
+        hub.approve_claim(ticket.code, key)
+        state = client.poll_claim()
+        assert state.tenant_name == "Acme"
+        assert client.confirm_claim().ok
+        client.stop()
+    assert any(record.name.startswith("httpcore") for record in caplog.records)
+    assert events
+    said = "\n".join(f"{record.__dict__} {record.getMessage()}" for record in caplog.records)
+    for secret in (key, claim.secret):
+        assert secret not in said + repr(events) + repr(state) + repr(client.snapshot()) + repr(claim)
