@@ -41,7 +41,7 @@ def kuploy_clock() -> ManualClock:
 
 @pytest.fixture
 def kuploy_hub(kuploy_clock: ManualClock) -> HubSimulator:
-    """A hub in memory that goes by `kuploy_clock`."""
+    """A hub in memory that goes by `kuploy_clock`; it signs, for which it needs the extra `signing`."""
     from kuploy_saas_kit.testing.hub import HubSimulator  # noqa: PLC0415 - only where a test asks for it
 
     return HubSimulator(clock=kuploy_clock)
