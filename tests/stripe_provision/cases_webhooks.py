@@ -595,6 +595,23 @@ def _() -> None:
     assert [notice.kind for notice in notices] == [NoticeKind.SUBSCRIPTION_CHANGED, NoticeKind.PAYMENT_FAILED]
 
 
+@case(68, "a failed payment that comes twice at once is told once")
+def _() -> None:
+    office = Office()
+    office.put(status="past_due", unpaid_since=NOW)
+    notices: list[BillingNotice] = []
+    office.webhooks.add_listener(notices.append)
+    body = event("evt_1", "invoice.payment_failed", INVOICE)
+
+    def meanwhile() -> None:
+        office.book.on_fetch = None
+        assert office.deliver(body).status == 200
+
+    office.book.on_fetch = meanwhile
+    assert office.deliver(body).result is WebhookResult.DUPLICATE
+    assert [notice.kind for notice in notices] == [NoticeKind.SUBSCRIPTION_CHANGED, NoticeKind.PAYMENT_FAILED]
+
+
 @case(63, "a known plan stays when the price becomes unknown")
 def _() -> None:
     office = active()
