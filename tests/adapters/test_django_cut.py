@@ -9,12 +9,17 @@ import pytest
 from django.db import Error, close_old_connections, transaction
 from tests.adapters.conftest import Schemas
 from tests.adapters.django_host import database
-from tests.adapters.test_postgresql_dies import VERBS, WRITING, Proxy, Rows, Verb, prepare
+from tests.conftest import why_no_postgres
 
 from kuploy_saas_kit.adapters import DjangoStore
 from kuploy_saas_kit.errors import StorageError
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.base import NOW
+
+if reason := why_no_postgres():
+    pytest.skip(reason, allow_module_level=True)
+
+from tests.adapters.test_postgresql_dies import VERBS, WRITING, Proxy, Rows, Verb, prepare
 
 IN_A_BLOCK = ("take", "take that sweeps", "put_subscription")
 
