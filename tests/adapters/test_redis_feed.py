@@ -7,7 +7,6 @@ from functools import partial
 from threading import Event
 
 import pytest
-from tests.adapters.test_redis_dies import Durable
 from tests.conftest import why_no_redis
 from tests.kit.world import make_world
 
@@ -24,6 +23,8 @@ from kuploy_saas_kit.testing.servers import RedisServer
 
 if reason := why_no_redis():
     pytest.skip(reason, allow_module_level=True)
+
+from tests.adapters.test_redis_dies import Durable
 
 PATIENCE = 10
 """Seconds after which something that should happen at once has not."""
