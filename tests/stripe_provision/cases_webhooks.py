@@ -214,6 +214,16 @@ def _() -> None:
     assert office.book.fetches == 0
 
 
+@case(55, "a body that is rightly signed and larger than any event")
+def _() -> None:
+    office = active()
+    largest = event("evt_2").ljust(1024 * 1024)
+    assert office.deliver(largest).status == 200
+    refused = office.deliver(event("evt_3").ljust(1024 * 1024 + 1))
+    assert (refused.status, refused.reason) == (400, "the payload is larger than any event")
+    assert office.book.fetches == 2
+
+
 @case(56, "clocks that differ")
 def _() -> None:
     office = Office()
