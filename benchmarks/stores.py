@@ -3,10 +3,11 @@
     python benchmarks/stores.py [--seconds 0.5] [--rounds 7] [--only Redis]
 
 Each round times all forms, every other round in reverse, on the same server and with the same number of connections.
-The ratio to the fastest form written by hand is taken inside the round; the median of the rounds is shown. Servers run
-on this machine, reached through socket files. SQLite and PostgreSQL are timed as they come, which is durable: each take
-is on the disk when it returns, and the target is held against that. Without durability, what is left is the work around
-one round trip; those rows, and takes that are refused, are for comparison. Nothing here enforces a target.
+The ratio to a form written by hand is taken inside the round; shown is the median of the rounds, for the form that
+makes it least. Servers run on this machine, reached through socket files. SQLite and PostgreSQL are timed as they come,
+which is durable: each take is on the disk when it returns, and the target is held against that. Without durability,
+what is left is the work around one round trip; those rows, and takes that are refused, are for comparison. Nothing here
+enforces a target.
 """
 
 from __future__ import annotations
@@ -229,14 +230,16 @@ def takes(place: Place, rounds: int, seconds: float) -> Iterator[Target]:
     """How near the store comes to what is written by hand."""
     for workers in (1, 8):
         for shape, orgs in (("one hot org", ORGS[:1]), ("1,000 orgs", ORGS)):
-            ours, ratios = [], []
+            ours: list[float] = []
+            ratios: dict[MakeTake, list[float]] = {form: [] for form in place.by_hand}
             for number in range(rounds):
                 forms = (place.ours, *place.by_hand)[:: -1 if number % 2 else 1]
                 timed = {form: throughput(form, workers, orgs, seconds) for form in forms}
                 ours.append(timed[place.ours])
-                ratios.append(timed[place.ours] / max(timed[form] for form in place.by_hand))
+                for form in place.by_hand:
+                    ratios[form].append(timed[place.ours] / timed[form])
             what = f"{place.name}, {workers} worker{'s'[: workers - 1]}, {shape} ({median(ours):,.0f}/s)"
-            yield Target(what, median(ratios), SHARE, "×", at_least=True)
+            yield Target(what, min(map(median, ratios.values())), SHARE, "×", at_least=True)
 
 
 def a_million_orgs() -> Iterator[Target]:
