@@ -183,6 +183,8 @@ def _() -> None:
         "t=1" + ",v1=00" * 1000,
         signature(body, scheme="v0"),
         "t=1,v1=é",
+        signature(body).replace("v1=", "v1=\ud800,v1="),
+        signature(body) + ",v1=00" * 1000,
         b"t=1,v1=0",
         signature(body).upper(),
         signature(body).replace("t=", "T="),
