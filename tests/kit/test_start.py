@@ -1,7 +1,11 @@
 """The first moments of a kit."""
 
+from collections.abc import Callable
+from typing import Self
+
 from tests.kit.world import CATALOG, make_world
 
+from kuploy_saas_kit.adapters import MemoryStore
 from kuploy_saas_kit.model.subscription import OrgSubscription
 from kuploy_saas_kit.plans import Plan, Price
 from kuploy_saas_kit.stripe_provision.ports import SubscriptionChange
@@ -13,6 +17,31 @@ def test_a_first_start_is_ready_at_once() -> None:
         world.keys = None
         with world.kit() as kit:
             assert kit.gate.acquire("acme", "maxProjects").granted
+
+
+class Signalling(MemoryStore):
+    """A store that says when something changed, and counts who waits for that."""
+
+    waiting = 0
+
+    def watch_changes(self, wake: Callable[[], None]) -> Self:
+        self.waiting += 1
+        return self
+
+    def stop(self) -> None:
+        self.waiting -= 1
+
+
+def test_a_second_start_waits_for_changes_no_second_time() -> None:
+    """A kit that is started twice leaves nobody behind who waits for changes when it is stopped."""
+    store = Signalling()
+    with make_world(store) as world:
+        world.keys = None
+        kit = world.kit()
+        kit.start()
+        with kit:
+            assert store.waiting == 1
+        assert store.waiting == 0
 
 
 def test_the_host_joins_the_writing_transaction() -> None:

@@ -134,12 +134,13 @@ class SaasKit:
         """Start the background work again in the child of a fork, if it ran in the parent. Questions do so too."""
         if self._refresher.is_orphaned:
             self._running = threading.RLock()
+            self._watch = None  # its thread is the parent's
             self._keep_up()
 
     def _keep_up(self) -> None:
         self._refresher.start()
         self._carrier.start()
-        if isinstance(self._store, ChangeSignal):
+        if self._watch is None and isinstance(self._store, ChangeSignal):
             self._watch = self._store.watch_changes(self._refresher.poke)
         self.gate.begin_keeping(self._stored_catalog())
 
