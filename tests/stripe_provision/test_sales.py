@@ -505,6 +505,26 @@ def test_one_customer_for_an_org_under_races() -> None:
     assert len(shop.stripe().v1.customers.list({"limit": 100}).data) == 1
 
 
+class OvertakenStore(MemoryStore):
+    """In which another process keeps a customer of its own just before."""
+
+    quicker = ""
+
+    def keep_customer(self, space: StripeSpace, org_id: str, customer_id: str) -> str:
+        """Keep theirs, then be asked for ours."""
+        super().keep_customer(space, org_id, self.quicker)
+        return super().keep_customer(space, org_id, customer_id)
+
+
+def test_the_customer_that_is_kept_first_buys() -> None:
+    """Where two processes made two customers all the same, both sell to the one that the store has."""
+    store = OvertakenStore()
+    shop = Shop(store=store)
+    store.quicker = shop.stripe().v1.customers.create({"name": "Acme"}).id
+    session = shop.stripe().v1.checkout.sessions.retrieve(shop.start().id)
+    assert session.customer == store.quicker
+
+
 def test_a_stored_failure_does_not_bar_the_customer_for_a_day() -> None:
     """A failure that Stripe keeps under the customer's key is passed by, not replayed."""
     shop = Shop()
