@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
+from functools import partial
 from threading import Barrier
 from typing import Any
 
@@ -14,6 +15,8 @@ from sqlalchemy.pool import NullPool
 from kuploy_saas_kit.adapters import SqlStore
 from kuploy_saas_kit.errors import StorageError
 from kuploy_saas_kit.plans.ports import TakeOutcome
+from kuploy_saas_kit.testing.conformance.crashes import Steps
+from kuploy_saas_kit.testing.conformance.statements import before_each_statement
 from kuploy_saas_kit.testing.conformance.usage import claims, seed, used
 
 
@@ -47,6 +50,17 @@ def test_whatever_the_answer_no_transaction_is_opened(
     for opens in ("_writing", "_reading"):
         monkeypatch.setattr(store, opens, None)
     assert store.take(asked).outcome is outcome
+
+
+def test_a_single_statement_is_a_step(store: SqlStore) -> None:
+    """Crash tests stop a take before it is sent, and it has taken nothing then."""
+    steps = Steps(partial(pytest.fail, "stopped"))
+    before_each_statement(store._engine, steps)
+    steps.arm(1)
+    with pytest.raises(pytest.fail.Exception, match="stopped"):
+        store.take(claims())
+    assert used(store) == (0, 0)
+    assert store.take(claims()).outcome is TakeOutcome.TAKEN
 
 
 def test_a_refusal_writes_nothing(store: SqlStore) -> None:

@@ -23,6 +23,9 @@ _NAME: Final = re.compile(r":(\w+)")
 # The attribute of a driver's connection, and its value, with which each statement is a transaction by itself.
 _AUTOCOMMIT: Final = {"pysqlite": ("isolation_level", None), "psycopg": ("autocommit", True)}
 
+STEP: Final = "kuploy_saas_step"
+"""The execution option of an engine for what is called before each statement: those here reach no listener of it."""
+
 
 @dataclass(slots=True)
 class Borrowed:
@@ -78,6 +81,9 @@ class DirectStatements:
             raise storage_error(error, self._engine.dialect, database_name(self._engine.url)) from error
 
     def _sent(self, statement: str, parameters: Mapping[str, object]) -> Rows:
+        step = self._engine.get_execution_options().get(STEP)
+        if step is not None:
+            step()
         borrowed = self._borrow()
         try:
             rows: Rows = borrowed.driver.execute(self._spelled(statement), parameters).fetchall()
