@@ -110,6 +110,14 @@ class TakesInOneStatement(SqlStore):
         return Taken(TakeOutcome.TAKEN, {org.counter: row[0], instance.counter: row[1]})
 
 
+class TakesUntold(SqlStore):
+    """Takes on connections that tell nobody."""
+
+    def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
+        with closing(SqlStore.from_url(self._engine.url.render_as_string())) as untold:
+            return untold.take(claims, key=key, ttl=ttl)
+
+
 def stepped(kind: type[SqlStore], url: str, step: Callable[[], object]) -> SqlStore:
     """A store that tells before each statement."""
     store = kind.from_url(url)
@@ -141,6 +149,13 @@ def test_half_a_verb_is_found(broken: type[SqlStore], law: Callable[..., None], 
     """A verb in two transactions is found wherever it stops between them."""
     with closing(broken.from_url(url)) as store, pytest.raises(AssertionError, match=r"\) in \(\("):
         law(store, partial(stepped, broken, url))
+
+
+@pytest.mark.parametrize("law", [usage.test_failing_at_each_step, partial(usage.test_dying_at_a_step, rounds=1)])
+def test_a_verb_that_tells_of_nothing_is_found(law: Callable[..., None], url: str) -> None:
+    """Where one verb is never stopped the law says so, whatever the others tell."""
+    with closing(SqlStore.from_url(url)) as store, pytest.raises(AssertionError, match="no statement of this verb"):
+        law(store, partial(stepped, TakesUntold, url))
 
 
 @pytest.mark.skipif(why_no_postgres() is not None, reason=str(why_no_postgres()))

@@ -31,6 +31,7 @@ It is called in other processes too, so it can be pickled: a function of a modul
 """
 
 _DIED: Final = 86
+_UNTOLD: Final = "the store that `stepping` opened told of no statement of this verb"
 _MOST_STEPS: Final = 500
 _INSTANT: Final = 0.004  # seconds within which a process is killed after what it told last
 _LOOKS: Final = 20
@@ -119,7 +120,7 @@ class CrashTests(StoreTests):
         steps, numbers = Steps(_fail), count()
         with opened(partial(stepping, steps)) as fragile:
             for deed in self.deeds:
-                outcomes = _rehearsed(store, deed, next(numbers))
+                outcomes, told_before = _rehearsed(store, deed, next(numbers)), steps.counted
                 for number, at in zip(numbers, _each_step(), strict=False):
                     deed.prepare(store, number)
                     steps.arm(at)
@@ -127,7 +128,7 @@ class CrashTests(StoreTests):
                     if not steps.disarm():
                         break
                     _check(fragile, deed, number, outcomes if has_failed else outcomes[1:], looks=0)
-        assert steps.counted, "the store that `stepping` opened never told of a statement"
+                assert steps.counted > told_before, _UNTOLD
 
     def test_dying_at_a_step(self, store: Any, stepping: Stepping, rounds: int) -> None:
         """Before whichever statement of a verb the process dies, all is as before or as after."""
@@ -135,7 +136,8 @@ class CrashTests(StoreTests):
         for deed in self.deeds:
             outcomes = _rehearsed(store, deed, next(numbers))
             last = _steps_of(deed, store, stepping, next(numbers))
-            for at in range(1 if rounds > 1 else max(1, last), last + 1):
+            assert last, _UNTOLD
+            for at in range(1 if rounds > 1 else last, last + 1):
                 number = next(numbers)
                 deed.prepare(store, number)
                 _die_of(Worker(_die, stepping, deed, number, at))
