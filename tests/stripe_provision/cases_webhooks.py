@@ -353,6 +353,16 @@ def _() -> None:
     assert office.row().plan == "pro"  # type: ignore[union-attr]
 
 
+@case(63, "a price that only says that it is of a plan")
+def _() -> None:
+    for marks in ({naming.PLAN: "pro"}, naming.price_metadata("kuploy-other", "pro")):
+        office = Office()
+        office.put(items=(item("price_theirs", price_metadata=marks),))
+        outcome = office.deliver()
+        assert (outcome.result, outcome.alarms) == (WebhookResult.UNMATCHED, (Alarm.UNKNOWN_PRICE,))
+        assert office.row().plan is None  # type: ignore[union-attr]
+
+
 @case(65, "two subscriptions of one org")
 def _() -> None:
     office = active()

@@ -646,3 +646,5 @@ def test_sessions_carry_who_buys() -> None:
     assert session.metadata is not None
     assert customer.metadata is not None
     assert session.metadata.to_dict() == customer.metadata.to_dict() == marks
+    bought = shop.sim.pay(session.id)["subscription"]
+    assert shop.sim.subscription(bought)["metadata"] == marks
