@@ -81,28 +81,64 @@ def test_what_the_host_rolls_back_never_was(store: DjangoStore, host: BaseDataba
         assert (projects(host), used(store)) == (left, (left, left))
 
 
-@needs_postgres
-def test_a_host_that_commits_by_itself(schemas: Schemas) -> None:
-    """Where Django's autocommit is off the verbs belong to the transaction that is open already.
-
-    Django's own `atomic` cannot be used then on SQLite.
-    """
-    with database(schemas.new(migrated=True), AUTOCOMMIT=False, CONN_MAX_AGE=None) as manual:
+def test_a_host_that_commits_by_itself(url: str) -> None:
+    """Where Django's autocommit is off the verbs belong to the transaction that is open, or that they begin."""
+    with database(url, AUTOCOMMIT=False, CONN_MAX_AGE=None) as manual, closing(SqlStore.from_url(url)) as other:
         store, host = DjangoStore(manual), connections[manual]
         seed(store)
         host.commit()
         for ends, left in ((host.rollback, 0), (host.commit, 1)):
             assert store.take(claims()).outcome is TakeOutcome.TAKEN
             assert store.take(claims(9, cap=5)).outcome is TakeOutcome.REFUSED
+            assert used(other) == (0, 0)
             ends()
-            assert used(store) == (left, left)
+            assert used(store) == used(other) == (left, left)
             host.rollback()
+
+
+def test_autocommit_that_is_turned_off(store: DjangoStore, host: BaseDatabaseWrapper) -> None:
+    """A verb that fails undoes itself alone there too, and what the host rolls back never was."""
+
+    def refuse(*_: object) -> None:
+        raise ZeroDivisionError
+
+    transaction.set_autocommit(False, using=host.alias)
+    for ends, left in ((transaction.rollback, 0), (transaction.commit, 1)):
+        with pytest.raises(ZeroDivisionError):
+            store.put_subscription(ROW, expected_version=0, event_id="evt_1", on_change=refuse)
+        assert store.take(claims(), key="k").outcome is TakeOutcome.TAKEN
+        create_project(host)
+        ends(using=host.alias)
+        assert (projects(host), used(store)) == (left, (left, left))
+    transaction.commit(using=host.alias)
+    transaction.set_autocommit(True, using=host.alias)
+    assert not store.look_up_event("evt_1").is_handled
+
+
+def test_tables_that_the_host_rolls_back(empty_url: str) -> None:
+    """`migrate` too is part of what the host ends."""
+    with database(empty_url, AUTOCOMMIT=False, CONN_MAX_AGE=None) as manual:
+        store, host = DjangoStore(manual), connections[manual]
+        store.migrate()
+        assert store.load_license() is None
+        host.rollback()
+        with pytest.raises(StorageError, match="migrate"):
+            store.load_license()
+        host.rollback()
+
+
+@needs_postgres
+def test_a_connection_that_is_lost_where_the_host_commits(schemas: Schemas) -> None:
+    """A broken transaction is the host's to roll back, and a lost connection its to close."""
+    with database(schemas.new(migrated=True), AUTOCOMMIT=False, CONN_MAX_AGE=None) as manual:
+        store, host = DjangoStore(manual), connections[manual]
+        assert store.load_license() is None
         connection = host.connection
         with host.cursor() as cursor:
             cursor.execute("ALTER TABLE kuploy_saas_license RENAME TO elsewhere")
         with pytest.raises(StorageError):
             store.load_license()
-        assert host.connection is connection  # its transaction is broken, and the host's to roll back
+        assert host.connection is connection
         host.rollback()
         assert store.load_license() is None
         kill(host)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from django.db import Error as DjangoDatabaseError
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.transaction import TransactionManagementError
+from django.db.transaction import TransactionManagementError, atomic
 from sqlalchemy import Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
@@ -95,6 +95,22 @@ def statements_on(wrapper: BaseDatabaseWrapper) -> Iterator[Connection]:
         _WRAPPER.reset(lent)
     with connection, connection.begin():
         yield connection
+
+
+@contextmanager
+def writing_on(wrapper: BaseDatabaseWrapper) -> Iterator[Connection]:
+    """SQLAlchemy on Django's connection, in a transaction; in a savepoint where the host ends the transaction."""
+    if wrapper.vendor == "sqlite" and in_hosts_transaction(wrapper):
+        _begin(wrapper)
+    with atomic(wrapper.alias), statements_on(wrapper) as connection:
+        yield connection
+
+
+def _begin(wrapper: BaseDatabaseWrapper) -> None:
+    """Where autocommit is off SQLite's driver begins before rows change; a savepoint before that would commit them."""
+    with wrapper.cursor() as cursor:
+        if not wrapper.connection.in_transaction:
+            cursor.execute("BEGIN IMMEDIATE")
 
 
 @cache

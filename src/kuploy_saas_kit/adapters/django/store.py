@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db import DEFAULT_DB_ALIAS
-from django.db.transaction import atomic
 from sqlalchemy import Connection
 
 from kuploy_saas_kit._clock import Clock
@@ -19,6 +18,7 @@ from kuploy_saas_kit.adapters.django.connection import (
     in_hosts_transaction,
     statements_on,
     wrapper_of,
+    writing_on,
 )
 from kuploy_saas_kit.adapters.django.layout import layout_of_settings
 from kuploy_saas_kit.adapters.sql.connection import Ask, asked_through, lock_out_writers
@@ -51,7 +51,7 @@ class DjangoStore(AllVerbs):
     def migrate(self, revision: str = SCHEMA_VERSION) -> None:
         """Make the tables that are missing; `manage.py migrate` does the same, and either finds what the other did."""
         wrapper = wrapper_of(self._using)
-        with django_errors(wrapper), atomic(self._using), statements_on(wrapper) as connection:
+        with django_errors(wrapper), writing_on(wrapper) as connection:
             make_tables(connection, self._tables, revision)
 
     @cached_property
@@ -71,7 +71,7 @@ class DjangoStore(AllVerbs):
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         wrapper = wrapper_of(self._using)
-        with django_errors(wrapper), atomic(self._using), statements_on(wrapper) as connection:
+        with django_errors(wrapper), writing_on(wrapper) as connection:
             lock_out_writers(connection, self._tables)
             yield connection
 
