@@ -12,7 +12,17 @@ import pytest
 import stripe
 from tests.conftest import examples
 from tests.stripe_provision.cases import case
-from tests.stripe_provision.world import FREE, LIVE_KEY, TEST_SPACE, World, business, catalog, pro, require_goal
+from tests.stripe_provision.world import (
+    FREE,
+    LIVE_KEY,
+    TEST_SPACE,
+    World,
+    business,
+    catalog,
+    pro,
+    require_goal,
+    require_nothing_to_do,
+)
 
 from kuploy_saas_kit.adapters.memory import MemoryStore
 from kuploy_saas_kit.errors import (
@@ -68,7 +78,7 @@ def _() -> None:
     report = world.provisioner.provision(THREE)
     assert report.is_complete
     assert world.sim.requests == []
-    assert world.provisioner.provision(THREE, force=True).changes == ()
+    require_nothing_to_do(world.provisioner, THREE)
     assert world.writes == []
     assert len(world.sim.requests) <= 3
 
@@ -103,7 +113,7 @@ def _() -> None:
     assert world.provisioner.provision(wanted).is_complete
     assert [(request.method, request.path) for request in world.writes] == [("POST", "/v1/products/kuploy_pro")]
     require_goal(world, wanted)
-    assert world.provisioner.provision(wanted, force=True).changes == ()
+    require_nothing_to_do(world.provisioner, wanted)
 
 
 @case(6, "currency to one without minor units")
@@ -128,7 +138,7 @@ def _() -> None:
                 price["recurring"].pop("interval_count")
 
     world.wire.after = without_count
-    assert world.provisioner.provision(wanted, force=True).changes == ()
+    require_nothing_to_do(world.provisioner, wanted)
 
 
 @case(8, "paid to default and back")
@@ -202,7 +212,7 @@ def _() -> None:
     world = World()
     assert world.provisioner.provision(wanted).is_complete
     require_goal(world, wanted)
-    assert world.provisioner.provision(wanted, force=True).changes == ()
+    require_nothing_to_do(world.provisioner, wanted)
 
 
 @case(15, "one slug twice")
@@ -433,6 +443,24 @@ def _() -> None:
     require_goal(world, wanted)
 
 
+@case(28, "crash after the price was made, and the old catalog comes back")
+def _() -> None:
+    # Until the crash the old catalog was in place; its fingerprint must not say so any more.
+    world = provisioned()
+
+    def die(method: str, path: str) -> None:
+        if method == "POST" and path == "/v1/products/kuploy_pro":
+            raise KeyboardInterrupt
+
+    world.wire.before = die
+    with pytest.raises(KeyboardInterrupt):
+        world.provisioner.provision(catalog(pro(2500)))
+    world.wire.before = None
+    assert len(world.prices) == 2
+    assert world.provisioner.provision(PRO).is_complete
+    require_goal(world, PRO)
+
+
 @case(29, "crash between default price and mapping")
 def _() -> None:
     world = provisioned()
@@ -539,7 +567,7 @@ def _() -> None:
     assert world.provisioner.provision(many).is_complete
     assert len(world.sim.requests) <= 4 * plans
     world.forget_requests()
-    assert world.provisioner.provision(many, force=True).changes == ()
+    require_nothing_to_do(world.provisioner, many)
     assert len(world.sim.requests) <= -(-plans // 100) + 2
     vanished: list[bool] = []
 
@@ -549,7 +577,7 @@ def _() -> None:
             answer["data"][-1]["id"] = "price_vanished"
 
     world.wire.after = vanish
-    assert world.provisioner.provision(many, force=True).changes == ()
+    require_nothing_to_do(world.provisioner, many)
     assert vanished
 
 
@@ -562,7 +590,7 @@ def _() -> None:
             answer["data"] = [*reversed(answer["data"]), *answer["data"]]
 
     world.wire.after = shuffle
-    assert world.provisioner.provision(THREE, force=True).changes == ()
+    require_nothing_to_do(world.provisioner, THREE)
 
 
 @case(37, "no home directory")
@@ -649,7 +677,7 @@ def _() -> None:
             item.update({"type": "brand_new", "novelty": {"a": [1, None]}})
 
     world.wire.after = grow
-    assert world.provisioner.provision(PRO, force=True).changes == ()
+    require_nothing_to_do(world.provisioner, PRO)
 
 
 @case(43, "a dry run reads only")

@@ -18,6 +18,7 @@ from tests.stripe_provision.world import (
     catalog,
     pro,
     require_goal,
+    require_nothing_to_do,
     require_sellable,
 )
 
@@ -94,7 +95,7 @@ def test_any_history_with_any_faults_converges(history: list[tuple[PlanCatalog, 
         world.forget_requests()
         assert provisioner.provision(wanted).is_complete
         assert world.sim.requests == []
-        assert provisioner.provision(wanted, force=True).changes == ()
+        require_nothing_to_do(provisioner, wanted)
         for price_id, price in world.prices.items():
             found = (price["product"], price["unit_amount"], price["currency"], price["recurring"]["interval"])
             assert terms.setdefault(price_id, found) == found

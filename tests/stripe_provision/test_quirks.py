@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.stripe_provision.test_sales import WANTED, Shop
-from tests.stripe_provision.world import catalog, pro, require_goal
+from tests.stripe_provision.world import catalog, pro, require_goal, require_nothing_to_do
 
 from kuploy_saas_kit.model.money import Price
 from kuploy_saas_kit.model.plan import Plan
@@ -32,7 +32,7 @@ def test_the_story_is_the_same_whatever_stripe_leaves_undocumented(quirk: str) -
     for wanted in (catalog(pro(2500)), WANTED):
         assert shop.provisioner.provision(wanted).is_complete
         require_goal(shop, wanted)
-    assert shop.provisioner.provision(WANTED, force=True).changes == ()
+    require_nothing_to_do(shop.provisioner, WANTED)
     shop.sim.pay(session.id)
     shop.sim.deliver(order="reversed")
     assert (shop.row().plan, shop.row().access) == ("pro", Access.GRANTED)

@@ -156,6 +156,13 @@ def require_goal(world: World, wanted: PlanCatalog) -> None:
         assert price["recurring"]["interval"] == {"monthly": "month", "annual": "year"}[plan.price.cycle]
 
 
+def require_nothing_to_do(provisioner: StripeProvisioner, wanted: PlanCatalog) -> None:
+    """A look at Stripe finds every plan in place: none is changed, and none is held up either."""
+    report = provisioner.provision(wanted, force=True)
+    assert report.changes == ()
+    assert report.is_complete
+
+
 def require_sellable(world: World) -> None:
     """What checkouts sell at this instant is an active price of an active product."""
     mappings = world.store.load_mappings(TEST_SPACE)
