@@ -7,6 +7,8 @@ import pytest
 from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
+from tests.adapters.conftest import Schemas
+from tests.conftest import why_no_postgres
 
 from kuploy_saas_kit.adapters import AsyncSqlStore, SqlStore
 from kuploy_saas_kit.adapters.sql.store import BoundStore
@@ -183,3 +185,20 @@ def test_what_the_database_does_is_a_storage_error(migrated: SqlStore, connectio
         migrated.on(connection).save_license_key("lic_secret")
     assert caught.value.__cause__ is not None
     assert "lic_secret" not in f"{caught.value} {caught.value.__cause__}"
+
+
+@pytest.mark.skipif(bool(why_no_postgres()), reason=str(why_no_postgres()))
+def test_another_isolation_level(schemas: Schemas) -> None:
+    """A transaction that PostgreSQL refuses for what another one did meanwhile is told to try again, and may."""
+    engine = create_engine(schemas.new(migrated=True), isolation_level="REPEATABLE READ")
+    store = SqlStore(engine)
+    seed(store)
+    with engine.connect() as connection:
+        assert store.on(connection).usage_of("acme") == {"maxProjects": 0}
+        assert store.take(claims()).outcome is TakeOutcome.TAKEN
+        with pytest.raises(StorageError, match=r"\(SerializationFailure\).*try again"):
+            store.on(connection).take(claims())
+        connection.rollback()
+        assert store.on(connection).take(claims()).outcome is TakeOutcome.TAKEN
+    store.close()
+    engine.dispose()

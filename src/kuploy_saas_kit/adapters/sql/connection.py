@@ -39,6 +39,7 @@ PING_AFTER: Final = timedelta(seconds=10)
 
 _PATIENCE: Final = timedelta(seconds=5)  # as long as SQLite's driver waits
 _MIGRATE: Final = "call store.migrate(), or run `kuploy-saas-kit store migrate` with its URL in KUPLOY_STORE"
+_ROLLED_BACK: Final = "40"  # the class of SQLSTATE for deadlocks and for what other isolation levels refuse
 _NO_TABLE: Final = ("no such table", "no such column", "UndefinedTable", "UndefinedColumn", "UndefinedFunction")
 
 
@@ -277,15 +278,11 @@ def storage_error(error: SQLAlchemyError, dialect: Dialect, name: str, migrate: 
 def _explained(error: SQLAlchemyError, dialect: Dialect, name: str, migrate: str) -> str:
     cause = error.orig if isinstance(error, DBAPIError) else None
     said = f"{type(cause).__name__} {cause}"
-    if _is_busy(cause, said):
-        return (
-            f"{name} is locked by another process: try again; if it stays locked, look for a program that keeps a "
-            "transaction open, or move to PostgreSQL"
-        )
+    passing = _passing(error, cause, said, name)
+    if passing is not None:
+        return passing
     if any(sign in said for sign in _NO_TABLE):
         return f"{name} does not have the kit's tables as this version knows them: {migrate}"
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return f"the connection to {name} was lost; nothing is half-written: try again"
     if "InsufficientPrivilege" in said:
         return f"{name} does not let this user do what was asked: grant it more; nothing is half-written"
     if cause is not None and _is_outside(error, cause, dialect):
@@ -296,6 +293,23 @@ def _explained(error: SQLAlchemyError, dialect: Dialect, name: str, migrate: str
     return (
         f"{name} could not do what was asked ({type(cause or error).__name__}, {dialect.name}); nothing is half-written"
     )
+
+
+def _passing(error: SQLAlchemyError, cause: BaseException | None, said: str, name: str) -> str | None:
+    """What to say where the same verb may succeed the next time; None for all else."""
+    if _is_busy(cause, said):
+        return (
+            f"{name} is locked by another process: try again; if it stays locked, look for a program that keeps a "
+            "transaction open, or move to PostgreSQL"
+        )
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return f"the connection to {name} was lost; nothing is half-written: try again"
+    if (getattr(cause, "sqlstate", None) or "").startswith(_ROLLED_BACK):
+        return (
+            f"{name} undid this because of another transaction at the same moment ({type(cause).__name__}); nothing is "
+            "half-written: try again, a transaction of your own from its beginning"
+        )
+    return None
 
 
 def _is_outside(error: SQLAlchemyError, cause: BaseException, dialect: Dialect) -> bool:
