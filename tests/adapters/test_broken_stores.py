@@ -311,6 +311,16 @@ class KeepsVersions(MemoryStore):
         return saved
 
 
+class LosesRaises(MemoryStore):
+    """Raises the version that it read before it wrote."""
+
+    def put_assignment(self, assignment: Assignment) -> AssignmentSaved:
+        version = self.standing(assignment.org_id).version
+        saved = super().put_assignment(assignment)
+        self._state.standing_versions[assignment.org_id] = version + 1
+        return saved
+
+
 class LeavesNoTrail(MemoryStore):
     """Ends an assignment without a word about who did."""
 
@@ -525,6 +535,7 @@ LAWS = [
     Law(TellsNobody, feed.test_changes_of_plans),
     Law(FeedIsAQueue, feed.test_changes_of_orgs),
     Law(KeepsVersions, standings.test_an_assignment),
+    Law(LosesRaises, standings.test_a_race_of_writers),
     Law(LeavesNoTrail, conformance.AuditStoreTests().test_every_change_leaves_a_line),
     Law(LastLicenseWins, licenses.test_only_a_newer_license_is_saved),
     Law(LastLicenseWins, licenses.test_a_record_that_is_to_be_replaced),
