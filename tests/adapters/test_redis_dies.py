@@ -307,7 +307,8 @@ class Durable(RedisServer):
     """A Redis that finds all it had answered when it is started again."""
 
     def _command(self) -> Sequence[str]:
-        return [*super()._command(), "--appendonly", "yes"]
+        # With `everysec` the server answers before it has written, where the disk is slow.
+        return [*super()._command(), "--appendonly", "yes", "--appendfsync", "always"]
 
 
 def test_a_server_that_is_killed_while_it_works() -> None:

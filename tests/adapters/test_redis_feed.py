@@ -197,8 +197,12 @@ def test_a_kit_over_a_feed_in_redis(server: RedisServer, monkeypatch: pytest.Mon
                 Event().wait(0.01)  # until it has looked at everyone
             monkeypatch.setattr(kit.gate, "forget", lambda org_id: seen[org_id].set())
             with closing(RedisStore.from_url(server.url)) as other:
-                other.publish_change("acme")
-            assert seen["acme"].wait(PATIENCE)
+                # A change of everyone at the same moment, as the kit's own first run makes one, hides that of one org.
+                for _ in range(PATIENCE):
+                    other.publish_change("acme")
+                    if seen["acme"].wait(1):
+                        break
+            assert seen["acme"].is_set()
             assert kit._watch is not None
         assert kit._watch is None
 
