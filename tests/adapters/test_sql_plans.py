@@ -17,6 +17,7 @@ from kuploy_saas_kit.errors import KitError
 from kuploy_saas_kit.model.limits import UNLIMITED
 from kuploy_saas_kit.model.money import Price
 from kuploy_saas_kit.model.plan import Plan, PlanCatalog
+from kuploy_saas_kit.plans.ports import Everyone
 from kuploy_saas_kit.testing.conformance.billing import LIVE, TEST_MODE, made, mapping
 from kuploy_saas_kit.testing.conformance.plans import BUSINESS, CATALOG, FREE, PRO
 
@@ -111,7 +112,7 @@ def test_no_difference(stores: tuple[SqlStore, SqlStore], verbs: list[Verb]) -> 
 
 
 def test_an_unchanged_catalog_reads_no_plan(tmp_path: Path) -> None:
-    """A second run compares one row; after an operator's edit, or once told to forget, it looks at all plans again."""
+    """A second run compares one row and counts the others; after an edit, or once told to forget, it reads all."""
     with closing(SqlStore.from_url(f"sqlite:///{tmp_path / 'kit.db'}")) as store:
         store.migrate()
         said: list[str] = []
@@ -120,7 +121,7 @@ def test_an_unchanged_catalog_reads_no_plan(tmp_path: Path) -> None:
         def reads_plans(revision: int) -> bool:
             said.clear()
             assert store.replace_plans(CATALOG, revision=revision).applied
-            return any("cloud_plans" in statement for statement in said)
+            return any("cloud_plans.name" in statement for statement in said)
 
         assert [reads_plans(revision) for revision in (1, 1, 2)] == [True, False, False]
         assert store.load_plans().revision == 2
@@ -130,6 +131,43 @@ def test_an_unchanged_catalog_reads_no_plan(tmp_path: Path) -> None:
             connection.execute(text("UPDATE cloud_plans SET name = 'By hand' WHERE \"planId\" = 'pro'"))
         forget(store)
         assert store.replace_plans(CATALOG, revision=4).changed == ("pro",)
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        ["cloud_plans"],
+        ["cloud_plans", "kuploy_saas_plan_version"],
+        ["cloud_plans WHERE \"planId\" = 'pro'"],
+        ["cloud_plans WHERE \"planId\" = 'free'"],
+    ],
+)
+def test_what_others_lost_comes_back(url: str, lost: list[str]) -> None:
+    """An unchanged catalog restores the plans that somebody deleted by hand, with their ids at Stripe, and tells all.
+
+    A plan that left the catalog and was deleted then is not missed: that the others are there is enough.
+    """
+    with closing(SqlStore.from_url(url)) as store:
+        store.use_space(LIVE)
+        store.replace_plans(PlanCatalog([*CATALOG, Plan("gone", "Gone")]), revision=1)
+        store.replace_plans(CATALOG, revision=2)
+        store.put_mapping(LIVE, mapping(), made())
+        before, cursor = seen(store)[:2], store.changes(None).cursor
+        with store._engine.begin() as connection:
+            for rows in lost:
+                connection.execute(text(f"DELETE FROM {rows}"))  # noqa: S608 - names of this file
+        assert store.replace_plans(CATALOG, revision=2).changed
+        after = seen(store)[:2]
+        assert after[0].catalog is not None
+        assert [plan for plan in after[0].catalog if plan.is_active] == list(CATALOG)
+        assert [row for row in after[1] if row.planId != "gone"] == [row for row in before[1] if row.planId != "gone"]
+        assert store.changes(cursor).org_ids is Everyone.ALL
+        with store._engine.begin() as connection:
+            connection.execute(text("DELETE FROM cloud_plans WHERE \"planId\" = 'gone'"))
+        said: list[str] = []
+        event.listen(store._engine, "before_cursor_execute", lambda *args: said.append(args[2]))
+        assert store.replace_plans(CATALOG, revision=2).changed == ()
+        assert not any("cloud_plans.name" in statement for statement in said)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, select, update
+from sqlalchemy import Connection, Row, RowMapping, Select, func, select, update
+from sqlalchemy.sql.elements import ColumnElement
 
 from kuploy_saas_kit.adapters._rules import PlansUpdate, catalog_update, check_storable, plan_update
 from kuploy_saas_kit.adapters.sql.connection import upsert
@@ -20,7 +21,7 @@ from kuploy_saas_kit.plans.ports import PlanSaved, PlansReplaced, StoredPlans
 class PlanVerbs(FeedVerbs):
     """`PlanStore` over `cloud_plans`; versions and the order of plans are in a table of the kit's own.
 
-    The digest of the catalog that was stored last says without reading the plans that they are that catalog still.
+    The digest of the catalog that was stored last says that they are that catalog still; the plans are only counted.
     """
 
     def load_plans(self) -> StoredPlans:
@@ -33,17 +34,17 @@ class PlanVerbs(FeedVerbs):
 
     def replace_plans(self, catalog: PlanCatalog, *, revision: int, source: str = "") -> PlansReplaced:
         with self._writing() as connection:
-            held, stored = self._lock_catalog(connection)
-            if held is not None and revision < held:
+            held = self._lock_catalog(connection, self._present(len(catalog)))
+            if held.revision is not None and revision < held.revision:
                 return PlansReplaced(applied=False)
             for plan in catalog:
                 check_storable(plan)
             digest = catalog_digest(catalog)
             replaced = PlansReplaced(applied=True)
-            if stored != digest:
+            if (held.digest, held.present) != (digest, len(catalog)):
                 replaced = self._replace(connection, catalog)
                 connection.execute(update(self._tables.catalog).values(digest=digest))
-            if held != revision:
+            if (held.revision, held.source) != (revision, source):
                 connection.execute(update(self._tables.catalog).values(revision=revision, source=source))
             return replaced
 
@@ -64,11 +65,17 @@ class PlanVerbs(FeedVerbs):
             connection.execute(update(self._tables.catalog).values(digest=None))
             return PlanSaved(saved=True, version=version + 1)
 
-    def _lock_catalog(self, connection: Connection) -> tuple[int | None, str | None]:
-        """The revision and the digest that are stored, which nobody else changes until this transaction ends."""
+    def _lock_catalog(self, connection: Connection, *more: ColumnElement[Any]) -> Row[Any]:
+        """Revision, source and digest as stored, which nobody else changes until this transaction ends."""
         catalog = self._tables.catalog.c
-        revision, digest = connection.execute(select(catalog.revision, catalog.digest).with_for_update()).one()
-        return revision, digest
+        held: Select[Any] = select(catalog.revision, catalog.source, catalog.digest, *more)
+        return connection.execute(held.with_for_update()).one()
+
+    def _present(self, size: int) -> ColumnElement[int]:
+        """How many of the first *size* plans there are: a host's own tools may have deleted some."""
+        plans, versions = self._tables.cloud_plans, self._tables.plan_version
+        both = select(func.count()).select_from(plans.join(versions, plans.c.planId == versions.c.slug))
+        return both.where(versions.c.position < size).scalar_subquery().label("present")
 
     def _plan_rows(self, connection: Connection) -> Sequence[RowMapping]:
         plans, versions = self._tables.cloud_plans, self._tables.plan_version

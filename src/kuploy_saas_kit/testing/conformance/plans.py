@@ -108,6 +108,13 @@ class PlanStoreTests(CrashTests):
         stored = store.load_plans()
         assert (stored.revision, stored.source) == (7, "license-1")
 
+    def test_an_equal_revision_of_another_source(self, store: PlanStore) -> None:
+        """A catalog that is applied is its source's from then on, even if neither revision nor plans changed."""
+        store.replace_plans(CATALOG, revision=7, source="license-1")
+        assert store.replace_plans(CATALOG, revision=7, source="license-2").applied
+        stored = store.load_plans()
+        assert (stored.revision, stored.source, stored.catalog) == (7, "license-2", CATALOG)
+
     def test_an_older_catalog_is_not_applied(self, store: PlanStore) -> None:
         """A revision below the stored one changes nothing; an equal one is applied again."""
         store.replace_plans(CATALOG, revision=7)
