@@ -9,7 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import create_engine, event, inspect, text
+from tests.adapters.conftest import Schemas
 from tests.conftest import why_no_postgres
 
 from kuploy_saas_kit import adapters
@@ -19,11 +20,12 @@ from kuploy_saas_kit.errors import ConfigurationError, StorageError
 from kuploy_saas_kit.model.limits import UNLIMITED, LimitValue
 from kuploy_saas_kit.model.money import Price
 from kuploy_saas_kit.model.plan import Plan, PlanCatalog
+from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.base import MINUTE, race
 from kuploy_saas_kit.testing.conformance.billing import LIVE, TEST_MODE, made, mapping
 from kuploy_saas_kit.testing.conformance.license import RECORD
 from kuploy_saas_kit.testing.conformance.plans import CATALOG, FREE
-from kuploy_saas_kit.testing.conformance.usage import claims, seed
+from kuploy_saas_kit.testing.conformance.usage import INSTANCE_COUNTER, ORG_COUNTER, claims, seed
 from kuploy_saas_kit.testing.servers import PostgresServer
 
 SEED_COLUMNS = [
@@ -356,3 +358,23 @@ def test_a_file_that_is_being_switched_can_be_opened(tmp_path: Path) -> None:
     store.migrate()
     assert store.load_plans().catalog is None
     store.close()
+
+
+@pytest.mark.skipif(bool(why_no_postgres()), reason=str(why_no_postgres()))
+def test_locks_in_the_same_order_under_any_collation(schemas: Schemas) -> None:
+    """What locks several rows sorts them as Python does, as takes are: a database's collation may sort otherwise."""
+    clock, said = ManualClock(), list[str]()
+    store = SqlStore.from_url(schemas.new(migrated=True), clock=clock)
+    seed(store)
+    store.take(claims(), key="late", ttl=MINUTE)
+    clock.advance(2 * MINUTE)
+    event.listen(store._engine, "before_cursor_execute", lambda *args: said.append(args[2]))
+    store.take(claims(cap=1), key="new")
+    store.release_holding("acme", "new")
+    store.put_usage("acme", "maxProjects", 3)
+    store.give_back({ORG_COUNTER: 1, INSTANCE_COUNTER: 1})
+    store.sweep_holdings()
+    store.close()
+    locking = [statement.partition("ORDER BY")[2] for statement in said if "ORDER BY" in statement]
+    assert len(locking) > 5
+    assert all(order.count('COLLATE "C"') == 2 and "FOR UPDATE" in order for order in locking)

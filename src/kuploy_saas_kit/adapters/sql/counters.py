@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, func, literal, select, tuple_, upd
 
 from kuploy_saas_kit.adapters._rules import checked_amount
 from kuploy_saas_kit.adapters.sql.connection import SqlVerbs, upsert
-from kuploy_saas_kit.adapters.sql.take import lock_order
+from kuploy_saas_kit.adapters.sql.take import locks_in_order
 from kuploy_saas_kit.plans.ports import INSTANCE, CounterKey, GivenBack, UsagePut
 
 
@@ -82,7 +82,7 @@ class CounterVerbs(SqlVerbs):
         found = select(usage.c.scope, usage.c.limit_key, usage.c.used).where(
             tuple_(usage.c.scope, usage.c.limit_key).in_(wanted)
         )
-        ordered = found.order_by(*lock_order(usage))
+        ordered = found.order_by(*locks_in_order(connection.dialect, usage))
         rows = connection.execute(ordered.with_for_update() if lock else ordered)
         values = {(scope, limit): used for scope, limit, used in rows}
         return {counter: values[counter] for counter in wanted if counter in values}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from sqlalchemy import Dialect
+from sqlalchemy import Dialect, collate
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.schema import Table
 
@@ -37,9 +37,16 @@ class Found:
     may_be_swept: bool = False
 
 
-def lock_order(usage: Table) -> tuple[ColumnElement[Any], ...]:
-    """The one order in which counters are locked: by scope and limit, the instance's hot rows after all orgs'."""
-    return usage.c.scope == INSTANCE, usage.c.scope, usage.c.limit_key
+def locks_in_order(dialect: Dialect, usage: Table) -> tuple[ColumnElement[Any], ...]:
+    """What a query that locks counters is ordered by: as `_rules.lock_order` sorts, in a database of any collation."""
+    return usage.c.scope == INSTANCE, *by_code_points(dialect, usage.c.scope, usage.c.limit_key)
+
+
+def by_code_points(dialect: Dialect, *columns: ColumnElement[Any]) -> tuple[ColumnElement[Any], ...]:
+    """The text columns, to be sorted as Python sorts; SQLite does by itself."""
+    if dialect.name == "sqlite":
+        return columns
+    return tuple(collate(column, "C") for column in columns)
 
 
 def try_take(ask: Ask, tables: Tables, claims: Sequence[Claim], moment: Moment) -> Found:

@@ -13,7 +13,7 @@ from kuploy_saas_kit.adapters._rules import amounts_of, checked_claims, highest_
 from kuploy_saas_kit.adapters.sql.connection import Ask, asked_through, upsert
 from kuploy_saas_kit.adapters.sql.counters import CounterVerbs
 from kuploy_saas_kit.adapters.sql.rows import amounts_from_json, amounts_json
-from kuploy_saas_kit.adapters.sql.take import Found, try_take
+from kuploy_saas_kit.adapters.sql.take import Found, by_code_points, try_take
 from kuploy_saas_kit.errors import StorageError
 from kuploy_saas_kit.plans.ports import (
     Claim,
@@ -145,7 +145,8 @@ class UsageVerbs(CounterVerbs):
         """Forget what expired and add up what it held. Others who do the same are waited for: then it is returned."""
         holding = self._tables.holding
         expired = select(holding.c.scope, holding.c.key).where(holding.c.expires_at <= self._now(connection))
-        locked = expired.order_by(holding.c.scope, holding.c.key).with_for_update()
+        ordered = expired.order_by(*by_code_points(connection.dialect, holding.c.scope, holding.c.key))
+        locked = ordered.with_for_update()
         return self._delete_holdings(connection, [(scope, key) for scope, key in connection.execute(locked)])
 
     def _holding(self, connection: Connection, place: tuple[str, str]) -> Any:
