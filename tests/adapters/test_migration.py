@@ -1,5 +1,7 @@
 """The revisions of the tables: complete, repeatable, and only about the kit's own."""
 
+from contextlib import closing
+
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
@@ -7,11 +9,11 @@ from sqlalchemy import Engine, create_engine, inspect, text
 
 from kuploy_saas_kit.adapters import SqlLayout, SqlStore
 from kuploy_saas_kit.adapters.sql import migrate_on
-from kuploy_saas_kit.adapters.sql.layout import SCHEMA_VERSION, Tables
+from kuploy_saas_kit.adapters.sql.layout import SCHEMA_VERSION, Tables, tables_of
 from kuploy_saas_kit.adapters.sql.migration import make_tables
 from kuploy_saas_kit.errors import StorageError
 from kuploy_saas_kit.testing.conformance.plans import CATALOG
-from kuploy_saas_kit.testing.conformance.usage import claims
+from kuploy_saas_kit.testing.conformance.usage import claims, seed
 
 LAYOUTS = [SqlLayout(), SqlLayout(prefix="kit_", plans_table="kit_plans")]
 
@@ -83,3 +85,30 @@ def test_from_each_revision(engine: Engine) -> None:
     assert store.take(claims()).used == {("acme", "maxProjects"): 4, ("", "maxProjects"): 4}
     assert store.replace_plans(CATALOG, revision=1).applied
     store.close()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_tables_without_the_function(empty_url: str, layout: SqlLayout) -> None:
+    """A dump of the tables lacks PostgreSQL's function: until `migrate` has run takes say so, then they are granted."""
+    with closing(SqlStore.from_url(empty_url, layout=layout)) as store:
+        store.migrate()
+        seed(store)
+        with store._engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text(f"DROP FUNCTION {layout.prefix}take"))
+        if store._engine.dialect.name == "postgresql":
+            with pytest.raises(StorageError, match="store migrate"):
+                store.take(claims())
+        store.migrate()
+        assert store.take(claims()).used == {("acme", "maxProjects"): 1, ("", "maxProjects"): 1}
+
+
+def test_the_function_without_tables(empty_url: str) -> None:
+    """Whoever drops the tables by hand and forgets the function can make them again."""
+    with closing(SqlStore.from_url(empty_url)) as store:
+        store.migrate()
+        with store._engine.begin() as connection:
+            tables_of(SqlLayout()).metadata.drop_all(connection)
+        store.migrate()
+        seed(store)
+        assert store.take(claims()).used == {("acme", "maxProjects"): 1, ("", "maxProjects"): 1}

@@ -20,6 +20,7 @@ from kuploy_saas_kit.adapters.sql.connection import driver_needed, storage_error
 from kuploy_saas_kit.errors import ConfigurationError, StorageError
 
 _URLS: Final = {"sqlite": "sqlite+pysqlite://", "postgresql": "postgresql+psycopg://"}
+_MIGRATE: Final = "run `manage.py migrate`; where that finds nothing to do, `DjangoStore().migrate()`"
 _WRAPPER: ContextVar[BaseDatabaseWrapper] = ContextVar("the connection that the pool lends next")
 
 
@@ -146,7 +147,7 @@ def django_errors(wrapper: BaseDatabaseWrapper) -> Iterator[None]:
             f"an error before this one broke the atomic block on {name}, which can only be rolled back"
         ) from error
     try:
-        with storage_errors(dialect, name, migrate="run `manage.py migrate`"), _driver_errors(wrapper):
+        with storage_errors(dialect, name, migrate=_MIGRATE), _driver_errors(wrapper):
             yield
     except StorageError:
         _let_go_if_lost(wrapper)

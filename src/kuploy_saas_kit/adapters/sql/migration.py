@@ -10,11 +10,13 @@ from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.schema import CreateTable
 
 from kuploy_saas_kit.adapters.sql.connection import upsert
+from kuploy_saas_kit.adapters.sql.function import mend_function
 from kuploy_saas_kit.adapters.sql.layout import SCHEMA_VERSION, SqlLayout, Tables, tables_of
 from kuploy_saas_kit.errors import ConfigurationError
 
 # Any number will do, as long as every runner of every version takes the same one.
 _LOCK: Final = 5_839_204_417
+_FUNCTION_SINCE: Final = "0002"
 _REVISIONS: Final = Path(__file__).parent / "migrations"
 
 
@@ -27,15 +29,23 @@ def migrate_on(connection: Connection, layout: SqlLayout | None = None) -> None:
 
 
 def make_tables(connection: Connection, tables: Tables, revision: str = SCHEMA_VERSION) -> None:
-    """Make what is missing up to *revision*, in the caller's transaction; one runner at a time."""
+    """Make what is missing up to *revision*, in the caller's transaction; one runner at a time.
+
+    PostgreSQL's function is looked for each time: whoever restores the tables alone has lost it.
+    """
     _require_schema(connection, tables.metadata.schema)
     _take_turns(connection, tables)
     versions = _versions(connection, tables)
     if any(version > SCHEMA_VERSION for version in versions):
         raise ConfigurationError("the tables were made by a newer version of kuploy-saas-kit: upgrade this one")
-    if any(version >= revision for version in versions):
-        return
-    _upgrade(connection, tables, revision)
+    if all(version < revision for version in versions):
+        _upgrade(connection, tables, revision)
+        _make_first_rows(connection, tables)
+    if max([*versions, revision]) >= _FUNCTION_SINCE:
+        mend_function(connection, tables.layout)
+
+
+def _make_first_rows(connection: Connection, tables: Tables) -> None:
     for table, row in (
         (tables.catalog, {"id": 1}),
         (tables.feed, {"id": 1, "epoch": uuid4().hex, "seq": 0}),

@@ -18,6 +18,7 @@ from sqlalchemy.sql.schema import Table
 
 from kuploy_saas_kit.adapters._rules import highest_before
 from kuploy_saas_kit.adapters.sql.connection import Ask
+from kuploy_saas_kit.adapters.sql.function import qualified
 from kuploy_saas_kit.adapters.sql.layout import SqlLayout, Tables
 from kuploy_saas_kit.plans.ports import INSTANCE, Claim, CounterKey
 
@@ -108,8 +109,7 @@ def _by_counter(claims: Sequence[Claim], values: Sequence[int | None]) -> dict[C
 
 @lru_cache(maxsize=64)
 def _call(layout: SqlLayout, dialect: Dialect, size: int) -> str:
-    quote = dialect.identifier_preparer.quote
-    function = ".".join(quote(part) for part in (layout.schema, layout.prefix + "take") if part is not None)
+    function = qualified(dialect, layout, "take")
     scopes, limits = (", ".join(f":{name}_{place}" for place in range(size)) for name in ("scope", "limit"))
     arrays = f"CAST(ARRAY[{scopes}] AS text[]), CAST(ARRAY[{limits}] AS text[])"
     numbers = "CAST(:amounts AS bigint[]), CAST(:rooms AS bigint[])"
