@@ -11,7 +11,7 @@ from tests.conftest import why_no_redis
 from tests.kit.world import make_world
 
 from kuploy_saas_kit.adapters import MemoryStore, RedisStore
-from kuploy_saas_kit.adapters.redis import feed, listening
+from kuploy_saas_kit.adapters.redis import feed, listening, scripts
 from kuploy_saas_kit.adapters.redis.feed import LOOK_AT_ALL
 from kuploy_saas_kit.adapters.redis.listening import ChangeListener
 from kuploy_saas_kit.plans.ports import ChangeSignal, Everyone
@@ -127,6 +127,16 @@ def test_a_server_that_was_started_again() -> None:
         news = store.changes(cursor)
         assert news.org_ids is Everyone.ALL
         assert store.changes(news.cursor).org_ids == frozenset()
+
+
+def test_a_server_that_names_no_run(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compatible server whose `INFO` lacks `run_id` has a feed all the same."""
+    told, asked = scripts.CHANGES.text.decode(), "redis.call('INFO', 'server')"
+    assert asked in told
+    monkeypatch.setattr(scripts, "CHANGES", scripts.Script(told.replace(asked, "'redis_version:7.2'")))
+    cursor = store.changes(None).cursor
+    store.publish_change("acme")
+    assert store.changes(cursor).org_ids == frozenset({"acme"})
 
 
 def test_everyone_is_looked_at_now_and_then(store: RedisStore, clock: ManualClock) -> None:

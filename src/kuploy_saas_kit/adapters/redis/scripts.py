@@ -307,10 +307,11 @@ CHANGES: Final = Script(
     """
 -- KEYS: the feed, its log. ARGV: the position that the reader is at, or '', an epoch if there is none yet, now.
 -- The answer: epoch, run, end, now, and the entries after the position, as far as they are kept.
--- A server that was started again, or took over for another, may lack what it had answered: its run tells.
+-- A server that was started again, or took over for another, may lack what it had answered: its run tells, where the
+-- server names one. A nil would end the answer.
 redis.call('HSETNX', KEYS[1], 'epoch', ARGV[2])
 local feed = redis.call('HMGET', KEYS[1], 'epoch', 'end')
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''
 local last, entries = feed[2] or '0', {}
 local behind = ARGV[1] == '' and 0 or last - ARGV[1]
 if behind > 0 then entries = redis.call('LRANGE', KEYS[2], -behind, -1) end
