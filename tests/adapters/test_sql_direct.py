@@ -1,19 +1,27 @@
 """Statements that go below SQLAlchemy, straight to the driver: as safe as those that do not."""
 
+import gc
+import os
+import signal
+import sqlite3
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import timedelta
 from functools import partial
-from threading import Barrier
+from threading import Barrier, Event
 from typing import Any
+from weakref import ref
 
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from kuploy_saas_kit.adapters import SqlStore
-from kuploy_saas_kit.errors import StorageError
+from kuploy_saas_kit.adapters.sql import direct as direct_module
+from kuploy_saas_kit.adapters.sql.connection import Turns
+from kuploy_saas_kit.errors import ConfigurationError, StorageError
 from kuploy_saas_kit.plans.ports import TakeOutcome
 from kuploy_saas_kit.testing.conformance.crashes import Steps
 from kuploy_saas_kit.testing.conformance.statements import before_each_statement
@@ -30,7 +38,6 @@ def store(url: str) -> Iterator[SqlStore]:
 
 def direct(store: SqlStore) -> Any:
     """What sends its single statements."""
-    assert store._direct is not None
     return store._direct
 
 
@@ -99,16 +106,68 @@ def test_an_engine_of_the_hosts(url: str, options: dict[str, Any]) -> None:
     store.close()
 
 
+def test_stores_of_one_engine(url: str) -> None:
+    """However many there are, half of the pool is kept once, and the other half is left for transactions."""
+    engine = create_engine(url, pool_size=2, max_overflow=0, pool_timeout=0.01)
+    seed(SqlStore(engine))
+    for each in (engine, engine, engine.execution_options(kind="another"), engine):
+        store = SqlStore(each)
+        assert store.take(claims()).outcome is TakeOutcome.TAKEN
+        assert used(store)[0] == store.usage_of("acme")["maxProjects"]
+    engine.dispose()
+
+
+def test_a_host_that_disposes_of_its_engine(url: str) -> None:
+    """The connections that are kept are closed with all others; the next verb opens new ones."""
+    engine = create_engine(url)
+    store = SqlStore(engine)
+    seed(store)
+    store.take(claims())
+    kept = direct(store)._kept[0].driver
+    engine.dispose()
+    with pytest.raises(engine.dialect.loaded_dbapi.Error, match="closed"):
+        kept.execute("SELECT 1")
+    assert store.take(claims()).outcome is TakeOutcome.TAKEN
+    engine.dispose()
+
+
+def test_an_engine_that_nobody_uses_any_more(url: str) -> None:
+    """A store over it does not keep it for ever."""
+    engine = create_engine(url)
+    store = SqlStore(engine)
+    seed(store)
+    store.take(claims())
+    engine.dispose()
+    alive = ref(engine)
+    del engine, store
+    gc.collect()
+    assert alive() is None
+
+
+def test_a_pool_that_is_used_up(url: str) -> None:
+    """The error says that it is, and what to change."""
+    engine = create_engine(url, pool_size=1, max_overflow=0, pool_timeout=0.01)
+    store = SqlStore(engine)
+    with engine.connect():
+        for verb in (lambda: store.take(claims()), lambda: store.usage_of("acme")):
+            with pytest.raises(StorageError, match="pool_size"):
+                verb()
+    engine.dispose()
+
+
+def test_a_driver_that_the_kit_does_not_know(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused by name, and the error names those that are known."""
+    engine = create_engine(empty_url)
+    monkeypatch.setattr(engine.dialect, "driver", "psycopg2")
+    with pytest.raises(ConfigurationError, match=r"'psycopg2'.*sqlite\+pysqlite.*postgresql\+psycopg"):
+        SqlStore(engine)
+
+
 def test_connections_that_are_lost(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first verb that meets one says so, and those that were kept with it go too; after a while none is met."""
     if store.is_embedded:
         pytest.skip("a file is not lost")
-    together, spelled = Barrier(3), direct(store)._spelled
-    monkeypatch.setattr(direct(store), "_spelled", lambda statement: (together.wait(), spelled(statement))[1])
-    with ThreadPoolExecutor(3) as threads:
-        list(threads.map(lambda _: store.take(claims()), range(3)))
-    monkeypatch.undo()
-    assert len(direct(store)._kept) == 3
+    _keep_three(store)
     _terminate(store)
     with pytest.raises(StorageError, match="was lost; nothing is half-written"):
         store.take(claims())
@@ -117,6 +176,28 @@ def test_connections_that_are_lost(store: SqlStore, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("kuploy_saas_kit.adapters.sql.connection.PING_AFTER", timedelta())
     assert store.take(claims()).outcome is TakeOutcome.TAKEN
     assert used(store) == (5, 5)
+
+
+def _keep_three(store: SqlStore) -> None:
+    """Three takes at the same moment need three connections, which are kept then."""
+    together, spelled = Barrier(3), direct(store)._spelled
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(3) as threads:
+        patch.setattr(direct(store), "_spelled", lambda statement: (together.wait(), spelled(statement))[1])
+        list(threads.map(lambda _: store.take(claims()), range(3)))
+    assert len(direct(store)._kept) == 3
+
+
+def test_an_error_is_no_loss(store: SqlStore) -> None:
+    """A value that the driver refuses is no server that is away: it is said so, and every connection is used again."""
+    if store.is_embedded:
+        pytest.skip("SQLite stores every text")
+    _keep_three(store)
+    kept = {id(each.driver) for each in direct(store)._kept}
+    with pytest.raises(StorageError, match="could not do what was asked") as caught:
+        store.take(claims(org="org\0secret"))
+    assert "secret" not in f"{caught.value.__cause__}{caught.value.__cause__!r}"
+    assert {id(each.driver) for each in direct(store)._kept} == kept
+    assert store.take(claims(cap=10)).outcome is TakeOutcome.TAKEN
 
 
 def _terminate(store: SqlStore) -> None:
@@ -144,6 +225,39 @@ def test_an_interrupt(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
     assert used(store) == (1, 1)
 
 
+@pytest.mark.parametrize("moment", ["_spelled", "_keep", "_single_statements"])
+def test_an_interrupt_leaves_transactions(store: SqlStore, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    """Whenever it comes, whoever gets the connection next finds it as the pool had it: what fails is undone."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    place = direct_module if moment == "_single_statements" else direct(store)
+    monkeypatch.setattr(place, moment, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        store.take(claims())
+    monkeypatch.undo()
+    with suppress(ZeroDivisionError), store._writing() as connection:
+        connection.execute(text("DELETE FROM kuploy_saas_usage"))
+        raise ZeroDivisionError
+    assert store.usage_of("acme").keys() == {"maxProjects"}
+
+
+def test_a_pool_gets_back_what_it_gave(store: SqlStore) -> None:
+    """Whatever way a connection returns to the pool, it has the mode that it had there."""
+    with store._engine.connect() as connection:
+        before = _mode(connection.connection.driver_connection)
+    store.take(claims())
+    borrowed = direct(store)._kept[0].driver
+    assert _mode(borrowed) != before or store.is_embedded  # a file's have this mode by themselves
+    direct(store).close()
+    assert _mode(borrowed) == before
+
+
+def _mode(driver: Any) -> object:
+    return driver.isolation_level if isinstance(driver, sqlite3.Connection) else driver.autocommit
+
+
 def test_no_value_is_shown(store: SqlStore) -> None:
     """What the database complains about is a `StorageError` without the values that it was about."""
     with store._engine.begin() as connection:
@@ -161,10 +275,56 @@ def test_a_turn_that_never_comes(store: SqlStore, monkeypatch: pytest.MonkeyPatc
     """Writers of one file wait for each other, and not for ever; the one whose turn it is may go on."""
     if not store.is_embedded:
         pytest.skip("a server has many writers")
-    monkeypatch.setattr("kuploy_saas_kit.adapters.sql.connection._PATIENCE", timedelta(seconds=0.01))
-    with store._in_turn, ThreadPoolExecutor(1) as thread:
+    monkeypatch.setattr("kuploy_saas_kit.adapters.sql.connection._PATIENCE", 0.01)
+    with direct(store).in_turn, ThreadPoolExecutor(1) as thread:
         for verb in (lambda: store.take(claims()), lambda: store.seed_usage(("third", "maxProjects"), 0)):
             with pytest.raises(StorageError, match="locked by another process"):
                 thread.submit(verb).result()
         assert store.take(claims()).outcome is TakeOutcome.TAKEN
     assert used(store) == (1, 1)
+
+
+def test_an_interrupt_gives_no_turn_away() -> None:
+    """Whoever is interrupted when the turn was just given leaves it to the next one."""
+    turns = Turns()
+
+    def interrupt(_frame: object, event: str, called: Any) -> None:
+        if event == "c_return" and called.__name__ == "acquire":
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    def enter() -> None:
+        sys.setprofile(interrupt)
+        with turns:
+            pytest.fail("was not interrupted")
+
+    with pytest.raises(KeyboardInterrupt):
+        enter()
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(turns.acquire, timeout=0).result()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_amid_a_take(store: SqlStore) -> None:
+    """Whatever a thread of the parent was doing with the store, its child goes on at once."""
+    store.take(claims())
+    is_within, may_end = Event(), Event()
+
+    def stop() -> None:
+        is_within.set()
+        may_end.wait()
+
+    steps = Steps(stop)
+    before_each_statement(store._engine, steps)
+    steps.arm(1)
+    with ThreadPoolExecutor(1) as thread:
+        taking = thread.submit(store.take, claims())
+        is_within.wait()
+        child = os.fork()
+        if child == 0:  # pragma: no cover - it ends here, and coverage with it
+            signal.alarm(20)
+            os._exit(0 if store.take(claims()).outcome is TakeOutcome.TAKEN else 1)
+        status = os.waitpid(child, 0)[1]
+        may_end.set()
+        assert (status, taking.result().outcome) == (0, TakeOutcome.TAKEN)
+    assert used(store) == (3, 3)

@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 from kuploy_saas_kit._clock import Clock
 from kuploy_saas_kit.adapters.awaited import AwaitedCounting, AwaitedPlans
 from kuploy_saas_kit.adapters.sql.connection import (
+    AT_ONCE,
     Ask,
     asked_through,
-    at_once,
     checked_url,
     database_name,
     driver_needed,
@@ -55,12 +55,32 @@ class _OneConnection(AllVerbs):
 
     @contextmanager
     def _asking(self) -> Iterator[Ask]:
-        with at_once(self._connection) as connection:
+        with _at_once(self._connection) as connection:
             yield asked_through(connection)
 
     def migrate(self) -> None:
         with self._writing() as connection:
             make_tables(connection, self._tables)
+
+
+@contextmanager
+def _at_once(connection: Connection) -> Iterator[Connection]:
+    """A connection for one statement that is a transaction by itself: one round trip in place of three.
+
+    Afterwards it has transactions again: the next verb may be given the same connection.
+    """
+    if connection.dialect.name != "postgresql":
+        ready = connection.execution_options(**{AT_ONCE: True})
+        with ready.begin():
+            yield ready
+        return
+    ready = connection.execution_options(isolation_level="AUTOCOMMIT")
+    try:
+        with ready.begin():
+            yield ready
+    finally:
+        if not ready.invalidated:
+            ready.execution_options(isolation_level=ready.default_isolation_level)
 
 
 class AsyncBoundStore(AwaitedPlans, AwaitedCounting):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from _thread import RLock
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from threading import RLock
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, Dialect, Engine, TextClause, event, func, make_url, select, text
@@ -22,6 +22,7 @@ from sqlalchemy.exc import (
     SQLAlchemyError,
     StatementError,
 )
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.schema import Table
 
@@ -32,12 +33,14 @@ from kuploy_saas_kit.errors import ConfigurationError, StorageError
 Rows: TypeAlias = Sequence[Sequence[Any]]
 
 _WRITES: Final = "kuploy_saas_writes"
-_AT_ONCE: Final = "kuploy_saas_at_once"
 _IDLE_SINCE: Final = "kuploy_saas_idle_since"
+AT_ONCE: Final = "kuploy_saas_at_once"
+"""The execution option of a connection on which each statement is a transaction by itself."""
+
 PING_AFTER: Final = timedelta(seconds=10)
 """A connection that was idle for longer is looked at before it is used."""
 
-_PATIENCE: Final = timedelta(seconds=5)  # as long as SQLite's driver waits
+_PATIENCE: Final = 5.0  # seconds, as long as SQLite's driver waits
 _MIGRATE: Final = "call store.migrate(), or run `kuploy-saas-kit store migrate` with its URL in KUPLOY_STORE"
 _ROLLED_BACK: Final = "40"  # the class of SQLSTATE for deadlocks and for what other isolation levels refuse
 _NO_TABLE: Final = ("no such table", "no such column", "UndefinedTable", "UndefinedColumn", "UndefinedFunction")
@@ -179,7 +182,7 @@ def prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         options = connection.get_execution_options()
-        if not options.get(_AT_ONCE, False):
+        if not options.get(AT_ONCE, False):
             connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(_WRITES, False) else "BEGIN")
 
 
@@ -203,50 +206,32 @@ def ping_when_idle(engine: Engine) -> None:
             raise DisconnectionError from error  # the pool opens another one
 
 
-class Turns:
+class Turns(RLock):  # type: ignore[misc]  # it is final for type checkers only
     """Writers of one file take turns here: the lock of SQLite makes whoever finds it taken sleep for a while.
 
     Other processes still meet at that lock. Whoever waited too long here hears what SQLite would have said.
     """
 
-    def __init__(self) -> None:
-        self._lock = RLock()
-
-    def __enter__(self) -> None:
-        if not self._lock.acquire(timeout=_PATIENCE.total_seconds()):
+    # Only entering is code that a signal can interrupt; leaving is the lock's own.
+    def __enter__(self) -> bool:  # type: ignore[override]  # the lock's own takes arguments
+        try:
+            in_turn = self.acquire(timeout=_PATIENCE)
+        except BaseException:
+            with suppress(RuntimeError):  # not taken: it was waited for
+                self.release()
+            raise
+        if not in_turn:
             busy = sqlite3.OperationalError("database is locked")
             raise DBAPIError(None, None, busy)
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        return in_turn
 
 
 @contextmanager
 def transaction(connection: Connection, *, writes: bool) -> Iterator[Connection]:
     """A transaction of the store's own, committed at the end."""
-    ready = connection.execution_options(**{_WRITES: writes, _AT_ONCE: False})
+    ready = connection.execution_options(**{_WRITES: writes, AT_ONCE: False})
     with ready.begin():
         yield ready
-
-
-@contextmanager
-def at_once(connection: Connection) -> Iterator[Connection]:
-    """A connection for one statement that is a transaction by itself: one round trip in place of three.
-
-    Afterwards it has transactions again: the next verb may be given the same connection.
-    """
-    if connection.dialect.name != "postgresql":
-        ready = connection.execution_options(**{_AT_ONCE: True})
-        with ready.begin():
-            yield ready
-        return
-    ready = connection.execution_options(isolation_level="AUTOCOMMIT")
-    try:
-        with ready.begin():
-            yield ready
-    finally:
-        if not ready.invalidated:
-            ready.execution_options(isolation_level=ready.default_isolation_level)
 
 
 def lock_out_writers(connection: Connection, tables: Tables) -> None:
@@ -285,6 +270,11 @@ def _explained(error: SQLAlchemyError, dialect: Dialect, name: str, migrate: str
         return f"{name} does not have the kit's tables as this version knows them: {migrate}"
     if "InsufficientPrivilege" in said:
         return f"{name} does not let this user do what was asked: grant it more; nothing is half-written"
+    if isinstance(error, PoolTimeoutError):
+        return (
+            f"all connections to {name} that the engine's pool may open are in use; nothing is half-written: try "
+            "again; if it stays so, look for code that keeps connections, or raise pool_size and max_overflow"
+        )
     if cause is not None and _is_outside(error, cause, dialect):
         return (
             f"{name} could not be entered; nothing is half-written: is the server running, and are host, user, "

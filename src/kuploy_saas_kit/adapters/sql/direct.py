@@ -3,79 +3,100 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
-from threading import Lock
 from typing import Any, Final
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, Pool, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import PoolProxiedConnection, QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePool
 
 from kuploy_saas_kit._clock import SystemClock
 from kuploy_saas_kit.adapters.sql import connection as sql
-from kuploy_saas_kit.adapters.sql.connection import Ask, Rows, database_name, storage_error
+from kuploy_saas_kit.adapters.sql.connection import Ask, Rows, Turns, database_name, storage_error
+from kuploy_saas_kit.errors import ConfigurationError
+from kuploy_saas_kit.license.forks import mend_after_fork
 
 _NAME: Final = re.compile(r":(\w+)")
-# The attribute of a driver's connection, and its value, with which each statement is a transaction by itself.
-_AUTOCOMMIT: Final = {"pysqlite": ("isolation_level", None), "psycopg": ("autocommit", True)}
+_OF_ENGINE: Final = "kuploy_saas_direct"
+_MODE: Final = "kuploy_saas_mode"
+_LEGACY: Final = -1  # sqlite3.LEGACY_TRANSACTION_CONTROL; Python 3.11 knows no other
 
 STEP: Final = "kuploy_saas_step"
 """The execution option of an engine for what is called before each statement: those here reach no listener of it."""
 
 
+def direct_of(engine: Engine) -> DirectStatements:
+    """The engine's: one for all stores over it. An engine with another driver is `ConfigurationError`."""
+    if engine.driver not in {"pysqlite", "psycopg"}:
+        raise ConfigurationError(
+            f"there is no SQL store over the driver {engine.driver!r}: make the engine with sqlite+pysqlite:/// or "
+            "postgresql+psycopg:// URLs"
+        )
+    # One that `Engine.execution_options` made has the pool of the engine that it was made from.
+    of_pool = vars(getattr(engine, "_proxied", engine))
+    found: DirectStatements | None = of_pool.get(_OF_ENGINE)
+    return found or of_pool.setdefault(_OF_ENGINE, DirectStatements(engine))
+
+
 @dataclass(slots=True)
 class Borrowed:
-    """A connection out of the engine's pool, and how the pool had it."""
+    """A connection out of the engine's pool, on which each statement is a transaction by itself."""
 
     connection: PoolProxiedConnection
     driver: Any
-    mode: object
-    idle_since: timedelta
+    used_at: timedelta
 
 
 class DirectStatements:
     """Sends statements that are transactions by themselves. It keeps up to half of the pool's connections for them.
 
-    Whatever the driver raises is `StorageError`. A connection is not used again after that, and where it was lost none
-    of the pool is. *in_turn* is held while a statement is sent.
+    Whatever the driver raises is `StorageError`. A connection that was lost, or interrupted, is not used again, and
+    where it was lost none of the pool is. *in_turn* is held while somebody writes.
     """
 
-    def __init__(self, engine: Engine, in_turn: AbstractContextManager[object]) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._in_turn = in_turn
-        self._lock = Lock()
-        self._kept: list[Borrowed] = []  # the last one is the one that was used last
         self._most = engine.pool.size() // 2 if isinstance(engine.pool, QueuePool) else 0
-        self._attribute, self._value = _AUTOCOMMIT[engine.driver]
+        # The last one is the one that was used last. What threads put here at once beyond its length falls out at the
+        # other end, into the pool.
+        self._kept: deque[Borrowed] = deque(maxlen=self._most)
+        self._of_parents: list[Borrowed | Pool] = []
+        self._is_file = engine.dialect.name == "sqlite"
         self._spelled = _pyformat if engine.driver == "psycopg" else str
         self._elapsed = SystemClock().elapsed
+        self.in_turn = self._turns()
         self.ask = Ask(engine.dialect, self._rows)
-        # Where one connection of the engine was lost, here or in SQLAlchemy, those that are kept may be lost too.
-        event.listen(engine, "invalidate", self._invalidate_kept)
-
-    @staticmethod
-    def knows(engine: Engine) -> bool:
-        """Whether the engine's driver is one whose connections can be used like this."""
-        return engine.driver in _AUTOCOMMIT
+        event.listen(engine, "reset", self._restore_mode)
+        event.listen(engine, "invalidate", self._invalidated)
+        event.listen(engine, "engine_disposed", self._forget)
+        mend_after_fork(self)
 
     def close(self) -> None:
         """Give the connections back to the pool."""
-        for kept in self.keep_none():
-            self._give_back(kept)
+        for kept in self._no_longer_kept():
+            kept.connection.close()
 
-    def keep_none(self) -> list[Borrowed]:
-        """Keep none any more; returns those that were."""
-        with self._lock:
-            kept, self._kept = self._kept, []
-        return kept
+    def after_fork(self) -> None:
+        """The connections are the parent's, and so is whatever turn was taken there.
+
+        They are held here: the garbage collector would end what the parent still uses.
+        """
+        self._of_parents += [*self._kept, self._engine.pool]
+        self._kept.clear()
+        self.in_turn = self._turns()
+        self._engine.dispose(close=False)
+
+    def _turns(self) -> AbstractContextManager[object]:
+        return Turns() if self._is_file else nullcontext()
 
     def _rows(self, statement: str, parameters: Mapping[str, object]) -> Rows:
         try:
-            with self._in_turn:
+            with self.in_turn:
                 return self._sent(statement, parameters)
         except SQLAlchemyError as error:
             raise storage_error(error, self._engine.dialect, database_name(self._engine.url)) from error
@@ -88,71 +109,96 @@ class DirectStatements:
         try:
             rows: Rows = borrowed.driver.execute(self._spelled(statement), parameters).fetchall()
         except self._engine.dialect.loaded_dbapi.Error as error:
-            raise self._given_up(borrowed, error) from error
+            raise self._failed(borrowed, statement, error) from error
         except BaseException:
             borrowed.connection.invalidate()  # nobody knows what it was interrupted in
             raise
-        if not self._keeps(borrowed):
-            self._give_back(borrowed)
+        self._keep(borrowed)
         return rows
 
-    def _keeps(self, borrowed: Borrowed) -> bool:
-        borrowed.idle_since = self._elapsed()
-        with self._lock:
-            has_room = len(self._kept) < self._most
-            if has_room:
-                self._kept.append(borrowed)
-        return has_room
+    def _keep(self, borrowed: Borrowed) -> None:
+        if len(self._kept) < self._most:
+            self._kept.append(borrowed)
+        else:
+            borrowed.connection.close()
+
+    def _no_longer_kept(self) -> Iterator[Borrowed]:
+        with suppress(IndexError):
+            while True:
+                yield self._kept.pop()
 
     def _borrow(self) -> Borrowed:
-        with self._lock:
-            kept = self._kept.pop() if self._kept else None
-        if kept is None:
+        try:
+            kept = self._kept.pop()
+        except IndexError:
             return self._from_pool()
-        if self._elapsed() - kept.idle_since < sql.PING_AFTER or self._lives(kept):
+        if self._is_file:
+            return kept
+        now = self._elapsed()
+        if now - kept.used_at < sql.PING_AFTER or self._lives(kept):
+            kept.used_at = now
             return kept
         return self._from_pool()
 
     def _from_pool(self) -> Borrowed:
+        """A connection that ends no transaction of others: whoever drops it gives it back as it was."""
+        dbapi_error = self._engine.dialect.loaded_dbapi.Error
         try:
             connection = self._engine.raw_connection()
-        except self._engine.dialect.loaded_dbapi.Error as error:
+        except dbapi_error as error:
             raise DBAPIError(None, None, error, hide_parameters=True) from error
         driver: Any = connection.driver_connection
-        borrowed = Borrowed(connection, driver, getattr(driver, self._attribute), self._elapsed())
+        attribute, value = _single_statements(driver)
+        connection.info[_MODE] = attribute, getattr(driver, attribute)
         try:
-            setattr(driver, self._attribute, self._value)
-        except self._engine.dialect.loaded_dbapi.Error as error:
-            raise self._given_up(borrowed, error) from error
-        return borrowed
+            setattr(driver, attribute, value)
+        except dbapi_error as error:
+            connection.invalidate(error)
+            raise DBAPIError(None, None, error, hide_parameters=True, connection_invalidated=True) from error
+        return Borrowed(connection, driver, self._elapsed())
 
-    def _give_back(self, borrowed: Borrowed) -> None:
-        try:
-            setattr(borrowed.driver, self._attribute, borrowed.mode)
-        except self._engine.dialect.loaded_dbapi.Error:
-            borrowed.connection.invalidate()
-        else:
-            borrowed.connection.close()
+    @staticmethod
+    def _restore_mode(driver: Any, record: ConnectionPoolEntry, _state: object) -> None:
+        """The pool gets a connection back, from here or from the garbage collector after an interrupt."""
+        if _MODE in record.info:
+            setattr(driver, *record.info.pop(_MODE))
 
-    def _invalidate_kept(self, *_: object) -> None:
-        for kept in self.keep_none():
+    def _invalidated(self, _driver: object, _record: object, error: BaseException | None) -> None:
+        """Where one connection of the engine was lost, here or in SQLAlchemy, those that are kept may be lost too."""
+        if error is not None:
+            self._forget()
+
+    def _forget(self, *_: object) -> None:
+        for kept in self._no_longer_kept():
             kept.connection.invalidate()
 
     def _lives(self, kept: Borrowed) -> bool:
         try:
             self._engine.dialect.do_ping(kept.driver)
         except self._engine.dialect.loaded_dbapi.Error as error:
-            self._given_up(kept, error)
+            self._lost(kept, error)
             return False
         return True
 
-    def _given_up(self, borrowed: Borrowed, error: Any) -> DBAPIError:
-        """The error as SQLAlchemy would raise it."""
+    def _failed(self, borrowed: Borrowed, statement: str, error: Any) -> DBAPIError:
+        """The error as SQLAlchemy would raise it. A connection that was not lost is as it was before the statement."""
         is_lost = self._engine.dialect.is_disconnect(error, borrowed.driver, None)
-        borrowed.connection.invalidate()
         if is_lost:
-            self._engine.dispose()
-        return DBAPIError(None, None, error, hide_parameters=True, connection_invalidated=is_lost)
+            self._lost(borrowed, error)
+        else:
+            self._keep(borrowed)
+        return DBAPIError(statement, None, error, hide_parameters=True, connection_invalidated=is_lost)
+
+    def _lost(self, borrowed: Borrowed, error: BaseException) -> None:
+        borrowed.connection.invalidate(error)
+        self._engine.dispose()
+
+
+def _single_statements(driver: Any) -> tuple[str, object]:
+    """The attribute of a driver's connection, and its value, with which each statement is a transaction by itself."""
+    if getattr(driver, "autocommit", _LEGACY) == _LEGACY:
+        return "isolation_level", None
+    return "autocommit", True
 
 
 @lru_cache(maxsize=64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
@@ -15,9 +14,6 @@ from kuploy_saas_kit._clock import Clock
 from kuploy_saas_kit.adapters.sql.billing import CustomerVerbs, ProvisioningVerbs, SpaceVerbs, SubscriptionVerbs
 from kuploy_saas_kit.adapters.sql.connection import (
     Ask,
-    Turns,
-    asked_through,
-    at_once,
     checked_url,
     database_name,
     driver_needed,
@@ -28,7 +24,7 @@ from kuploy_saas_kit.adapters.sql.connection import (
     storage_errors,
     transaction,
 )
-from kuploy_saas_kit.adapters.sql.direct import Borrowed, DirectStatements
+from kuploy_saas_kit.adapters.sql.direct import direct_of
 from kuploy_saas_kit.adapters.sql.layout import SqlLayout, Tables, tables_of
 from kuploy_saas_kit.adapters.sql.license import IdentityVerbs, LeaseVerbs, LicenseVerbs
 from kuploy_saas_kit.adapters.sql.meters import AnnouncementVerbs, MeterVerbs
@@ -99,8 +95,8 @@ class SqlStore(AllVerbs):
         self._layout = layout or SqlLayout()
         self._tables = tables_of(self._layout)
         self._clock = clock
-        self._of_parents: list[Borrowed] = []
-        self._begin()
+        self._direct = direct_of(engine)
+        self._asks = nullcontext(self._direct.ask)
 
     @classmethod
     def from_url(cls, url: str, *, layout: SqlLayout | None = None, clock: Clock | None = None) -> SqlStore:
@@ -146,8 +142,7 @@ class SqlStore(AllVerbs):
 
     def close(self) -> None:
         """Let go of all connections; the next verb opens new ones."""
-        if self._direct is not None:
-            self._direct.close()
+        self._direct.close()
         self._engine.dispose()
 
     def _reading(self) -> AbstractContextManager[Connection]:
@@ -156,43 +151,16 @@ class SqlStore(AllVerbs):
     def _writing(self) -> AbstractContextManager[Connection]:
         return self._transaction(writes=True)
 
+    def _asking(self) -> AbstractContextManager[Ask]:
+        return self._asks
+
     @contextmanager
     def _transaction(self, *, writes: bool) -> Iterator[Connection]:
+        in_turn = self._direct.in_turn if writes else nullcontext()
         with (
-            self._engine_in_use(writes=writes) as engine,
-            engine.connect() as connection,
+            storage_errors(self._engine.dialect, database_name(self._engine.url)),
+            in_turn,
+            self._engine.connect() as connection,
             transaction(connection, writes=writes) as ready,
         ):
             yield ready
-
-    def _asking(self) -> AbstractContextManager[Ask]:
-        self._leave_parents_connections()
-        return nullcontext(self._direct.ask) if self._direct is not None else self._asking_at_once()
-
-    @contextmanager
-    def _asking_at_once(self) -> Iterator[Ask]:
-        with self._engine_in_use(writes=True) as engine, engine.connect() as connection, at_once(connection) as ready:
-            yield asked_through(ready)
-
-    @contextmanager
-    def _engine_in_use(self, *, writes: bool) -> Iterator[Engine]:
-        self._leave_parents_connections()
-        in_turn = self._in_turn if writes else nullcontext()
-        with storage_errors(self._engine.dialect, database_name(self._engine.url)), in_turn:
-            yield self._engine
-
-    def _leave_parents_connections(self) -> None:
-        """After a fork they are the parent's, and so is whatever turn was taken there."""
-        if self._pid == os.getpid():
-            return
-        if self._direct is not None:
-            # Held here: the garbage collector would end what the parent still uses.
-            self._of_parents += self._direct.keep_none()
-        self._engine.dispose(close=False)
-        self._begin()
-
-    def _begin(self) -> None:
-        engine = self._engine
-        self._pid = os.getpid()
-        self._in_turn: AbstractContextManager[object] = Turns() if self.is_embedded else nullcontext()
-        self._direct = DirectStatements(engine, self._in_turn) if DirectStatements.knows(engine) else None
