@@ -1,5 +1,6 @@
 """Statements that go below SQLAlchemy, straight to the driver: as safe as those that do not."""
 
+import asyncio
 import gc
 import os
 import signal
@@ -10,17 +11,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from threading import Barrier, Event
 from typing import Any
 from weakref import ref
 
 import pytest
 from sqlalchemy import create_engine, text
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from kuploy_saas_kit.adapters import SqlStore
+from kuploy_saas_kit.adapters import AsyncSqlStore, SqlStore
 from kuploy_saas_kit.adapters.sql import direct as direct_module
 from kuploy_saas_kit.adapters.sql.connection import Turns
+from kuploy_saas_kit.adapters.sql.counters import CounterVerbs
 from kuploy_saas_kit.errors import ConfigurationError, StorageError
 from kuploy_saas_kit.plans.ports import TakeOutcome
 from kuploy_saas_kit.testing.conformance.crashes import Steps
@@ -104,6 +108,53 @@ def test_an_engine_of_the_hosts(url: str, options: dict[str, Any]) -> None:
         connection.rollback()
     assert used(store) == (20, 20)
     store.close()
+
+
+@pytest.mark.parametrize("kind", [SqlStore, AsyncSqlStore])
+def test_a_file_that_another_engine_writes_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type) -> None:
+    """What a verb has read stays true until it writes, in transactions of an engine of the host's own too."""
+    file = tmp_path / "kit.db"
+    store, other = (SqlStore(create_engine(f"sqlite:///{file}", connect_args={"timeout": 0})) for _ in range(2))
+    store.migrate()
+    seed(store, org_value=5)
+    write = CounterVerbs._set
+
+    def interleaved(*arguments: Any) -> None:
+        with pytest.raises(StorageError, match="locked by another process"):
+            other.take(claims(cap=100))
+        write(*arguments)
+
+    async def give_back() -> None:
+        awaited = AsyncSqlStore(create_async_engine(f"sqlite+aiosqlite:///{file}"))
+        await awaited.give_back({("acme", "maxProjects"): 1})
+        await awaited.close()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CounterVerbs, "_set", interleaved)
+        if kind is AsyncSqlStore:
+            asyncio.run(give_back())
+        else:
+            store.give_back({("acme", "maxProjects"): 1})
+    assert other.take(claims(cap=100)).outcome is TakeOutcome.TAKEN
+    assert store.usage_of("acme") == {"maxProjects": 5}
+    for each in (store, other):
+        each.close()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the driver has no such mode")
+def test_a_file_in_the_drivers_own_transactions(tmp_path: Path) -> None:
+    """A take that was answered is committed, and keeps nobody out."""
+    url = f"sqlite:///{tmp_path / 'kit.db'}"
+    store = SqlStore(create_engine(url, connect_args={"autocommit": False}))
+    store.migrate()
+    seed(store)
+    assert store.take(claims()).outcome is TakeOutcome.TAKEN
+    other = SqlStore(create_engine(url, connect_args={"timeout": 0}))
+    assert other.take(claims()).outcome is TakeOutcome.TAKEN
+    store.give_back({("acme", "maxProjects"): 1})
+    assert other.usage_of("acme") == {"maxProjects": 1}
+    for each in (store, other):
+        each.close()
 
 
 def test_stores_of_one_engine(url: str) -> None:

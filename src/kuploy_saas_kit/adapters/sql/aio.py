@@ -19,6 +19,7 @@ from kuploy_saas_kit.adapters.sql.connection import (
     checked_url,
     database_name,
     driver_needed,
+    lock_out_writers,
     ping_when_idle,
     pool_options,
     prepare_sqlite,
@@ -45,8 +46,11 @@ class _OneConnection(AllVerbs):
     def _reading(self) -> AbstractContextManager[Connection]:
         return self._transaction(writes=False)
 
-    def _writing(self) -> AbstractContextManager[Connection]:
-        return self._transaction(writes=True)
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._transaction(writes=True) as connection:
+            lock_out_writers(connection, self._tables)
+            yield connection
 
     @contextmanager
     def _transaction(self, *, writes: bool) -> Iterator[Connection]:
@@ -59,7 +63,7 @@ class _OneConnection(AllVerbs):
             yield asked_through(connection)
 
     def migrate(self) -> None:
-        with self._writing() as connection:
+        with self._transaction(writes=True) as connection:
             make_tables(connection, self._tables)
 
 

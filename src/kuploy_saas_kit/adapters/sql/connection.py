@@ -33,6 +33,7 @@ from kuploy_saas_kit.errors import ConfigurationError, StorageError
 Rows: TypeAlias = Sequence[Sequence[Any]]
 
 _WRITES: Final = "kuploy_saas_writes"
+_PREPARED: Final = "kuploy_saas_prepared"
 _IDLE_SINCE: Final = "kuploy_saas_idle_since"
 AT_ONCE: Final = "kuploy_saas_at_once"
 """The execution option of a connection on which each statement is a transaction by itself."""
@@ -168,6 +169,7 @@ def prepare_sqlite(engine: Engine) -> None:
     """Write-ahead logging, and transactions that take the write lock when they begin instead of failing later."""
     if engine.dialect.name != "sqlite":
         return
+    engine.update_execution_options(**{_PREPARED: True})
 
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: object) -> None:
@@ -236,7 +238,9 @@ def transaction(connection: Connection, *, writes: bool) -> Iterator[Connection]
 
 def lock_out_writers(connection: Connection, tables: Tables) -> None:
     """In a transaction that SQLite began as a reading one, take the write lock: what is read after it stays true."""
-    if connection.dialect.name == "sqlite":
+    options = connection.get_execution_options()
+    has_lock = options.get(_PREPARED, False) and options.get(_WRITES, False)
+    if connection.dialect.name == "sqlite" and not has_lock:
         table = tables.feed
         connection.execute(table.update().where(table.c.id != table.c.id).values(seq=table.c.seq))
 

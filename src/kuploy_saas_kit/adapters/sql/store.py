@@ -118,7 +118,7 @@ class SqlStore(AllVerbs):
 
     def migrate(self) -> None:
         """Make the tables that are missing. It may run at each start, and in several processes at once."""
-        with self._writing() as connection:
+        with self._transaction(writes=True) as connection:
             make_tables(connection, self._tables)
 
     def on(self, connection: Connection | Session) -> BoundStore:
@@ -148,8 +148,11 @@ class SqlStore(AllVerbs):
     def _reading(self) -> AbstractContextManager[Connection]:
         return self._transaction(writes=False)
 
-    def _writing(self) -> AbstractContextManager[Connection]:
-        return self._transaction(writes=True)
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._transaction(writes=True) as connection:
+            lock_out_writers(connection, self._tables)
+            yield connection
 
     def _asking(self) -> AbstractContextManager[Ask]:
         return self._asks
