@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event
-from tests.conftest import why_no_postgres
+from tests.conftest import examples, why_no_postgres
 
 from kuploy_saas_kit.adapters import SqlStore
 from kuploy_saas_kit.adapters.sql.store import AllVerbs
+from kuploy_saas_kit.testing.conformance.crew import WORKERS, ThreadCrew
 
 DATABASES = ["sqlite"] if why_no_postgres() else ["sqlite", "postgresql"]
 """One test says that PostgreSQL is missing, where it is; hundreds would hide what else is skipped."""
@@ -85,6 +86,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'kit.db'}"
     schemas: Schemas = request.getfixturevalue("schemas")
     return schemas.new(migrated=True)
+
+
+def some_threads(store: object) -> ThreadCrew:
+    """For stores that send the statements of another one, for which all threads race: eight in CI, four outside it."""
+    return ThreadCrew(store, workers=max(4, examples(WORKERS)))
 
 
 def empty(store: AllVerbs) -> None:

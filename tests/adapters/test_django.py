@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, event
-from tests.adapters.conftest import DATABASES, Schemas, empty
+from tests.adapters.conftest import DATABASES, Schemas, empty, some_threads
 from tests.adapters.django_host import database, reopened
 
 from kuploy_saas_kit.adapters import DjangoStore
@@ -17,7 +17,7 @@ from kuploy_saas_kit.plans.ports import TakeOutcome
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.crashes import Stepping
-from kuploy_saas_kit.testing.conformance.crew import Crew, ProcessCrew, ThreadCrew
+from kuploy_saas_kit.testing.conformance.crew import Crew, ProcessCrew
 from kuploy_saas_kit.testing.conformance.usage import claims, seed, used
 
 
@@ -73,7 +73,7 @@ class DjangoTests:
 
     @pytest.fixture
     def crew(self, store: DjangoStore) -> Crew:
-        return ThreadCrew(store)
+        return some_threads(store)
 
     @pytest.fixture
     def stepping(self, store: DjangoStore) -> Stepping:

@@ -4,12 +4,14 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
+from tests.adapters.conftest import some_threads
+from tests.conftest import examples
 
 from kuploy_saas_kit.adapters import AsyncSqlStore, SqlStore
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.crashes import Stepping
-from kuploy_saas_kit.testing.conformance.crew import Crew, Opener, ThreadCrew
+from kuploy_saas_kit.testing.conformance.crew import PROCESSES, Crew, Opener
 from kuploy_saas_kit.testing.conformance.statements import before_each_statement
 from kuploy_saas_kit.testing.conformance.threads import FromThreads
 
@@ -23,6 +25,7 @@ def stepped(url: str, step: Callable[[], object]) -> SqlStore:
 
 class SqlTests:
     kills = 2  # each opens two databases
+    processes = max(2, examples(PROCESSES))
 
     @pytest.fixture
     def store(self, clock: ManualClock, url: str) -> Iterator[SqlStore]:
@@ -95,7 +98,7 @@ class AsyncSqlTests:
 
     @pytest.fixture
     def crew(self, store: FromThreads) -> Crew:
-        return ThreadCrew(store)  # processes race for the same statements of the sync store
+        return some_threads(store)  # processes race for the same statements of the sync store
 
 
 class TestAsyncPlans(AsyncSqlTests, conformance.PlanStoreTests): ...

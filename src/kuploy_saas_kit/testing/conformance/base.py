@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import pytest
 
 from kuploy_saas_kit.testing.clock import ManualClock
-from kuploy_saas_kit.testing.conformance.crew import WORKERS, Crew, Opener, ProcessCrew, ThreadCrew, race
+from kuploy_saas_kit.testing.conformance.crew import PROCESSES, WORKERS, Crew, Opener, ProcessCrew, ThreadCrew, race
 
 __all__ = ["MINUTE", "NOW", "RACES", "WORKERS", "Crew", "StoreTests", "race"]
 
@@ -20,7 +20,12 @@ RACES: Final = 2
 
 
 class StoreTests:
-    """A port's tests; a subclass gives them a `store`, and `reopen` where other processes can open the same."""
+    """A port's tests; a subclass gives them a `store`, and `reopen` where other processes can open the same.
+
+    So many *processes* race.
+    """
+
+    processes: ClassVar[int] = PROCESSES
 
     @pytest.fixture
     def clock(self) -> ManualClock:
@@ -46,7 +51,7 @@ class StoreTests:
         if request.param == "threads":
             yield ThreadCrew(store)
             return
-        with ProcessCrew(request.getfixturevalue("reopen")) as crew:
+        with ProcessCrew(request.getfixturevalue("reopen"), workers=self.processes) as crew:
             yield crew
 
     @pytest.fixture
