@@ -17,7 +17,8 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3.14 pyth
 	if $$python -c '$(USABLE)' >/dev/null 2>&1; then echo $$python; break; fi; done)
 
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt
-PYTEST := $(BIN)/python -m pytest
+# The tests start hundreds of processes: where the environment forbids bytecode each of them would compile the kit anew.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 # Two workers, as most machines have two cores to spare. `make test PYTEST_ARGS='-k gate'` runs a selection in one process.
 PYTEST_ARGS ?= --numprocesses 2 --dist worksteal
 
