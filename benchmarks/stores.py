@@ -47,27 +47,29 @@ SHARE = 0.85
 Take = Callable[[str], object]
 MakeTake = Callable[[ExitStack], Take]
 
-# {cap} is that of the org and of the instance.
+# The org, the limit, the amount and both caps are parameters: they differ from call to call, as each plan has caps of
+# its own.
 SQLITE = """
-UPDATE kuploy_saas_usage SET used = used + 1
-WHERE limit_key = 'maxProjects' AND scope IN (?, '') AND 2 = (
+UPDATE kuploy_saas_usage SET used = used + ?3
+WHERE limit_key = ?2 AND scope IN (?1, '') AND 2 = (
   SELECT count(*) FROM kuploy_saas_usage
-  WHERE limit_key = 'maxProjects' AND scope IN (?, '') AND used + 1 <= {cap})
+  WHERE limit_key = ?2 AND scope IN (?1, '') AND used + ?3 <= CASE scope WHEN '' THEN ?5 ELSE ?4 END)
 RETURNING scope, used
 """
 
 # The org's row first and the hot one last; what was taken is taken back on a refusal.
 POSTGRESQL = """
-CREATE FUNCTION {name}(org text) RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE FUNCTION take_two(org text, of_limit text, amount bigint, cap bigint, instance_cap bigint)
+RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE after bigint;
 BEGIN
-  UPDATE kuploy_saas_usage SET used = used + 1
-  WHERE scope = org AND limit_key = 'maxProjects' AND used + 1 <= {cap} RETURNING used INTO after;
+  UPDATE kuploy_saas_usage SET used = used + amount
+  WHERE scope = org AND limit_key = of_limit AND used + amount <= cap RETURNING used INTO after;
   IF NOT FOUND THEN RETURN NULL; END IF;
-  UPDATE kuploy_saas_usage SET used = used + 1
-  WHERE scope = '' AND limit_key = 'maxProjects' AND used + 1 <= {instance_cap};
+  UPDATE kuploy_saas_usage SET used = used + amount
+  WHERE scope = '' AND limit_key = of_limit AND used + amount <= instance_cap;
   IF NOT FOUND THEN
-    UPDATE kuploy_saas_usage SET used = used - 1 WHERE scope = org AND limit_key = 'maxProjects';
+    UPDATE kuploy_saas_usage SET used = used - amount WHERE scope = org AND limit_key = of_limit;
     RETURN NULL;
   END IF;
   RETURN after;
@@ -81,7 +83,7 @@ return {redis.call('INCR', KEYS[1]), redis.call('INCR', KEYS[2])}
 """
 
 
-CAPS = {"take_two": (CAP, CAP), "by_the_org": (0, CAP), "by_the_instance": (CAP, 0)}
+CAPS = {"": (CAP, CAP), ", refused by the org": (0, CAP), ", refused by the instance": (CAP, 0)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +128,10 @@ def sqlite_place(*, is_durable: bool = True) -> Iterator[tuple[Place, ...]]:
                 closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=30))
             )
             set_synchronous(connection, synchronous)
-            statement = SQLITE.format(cap=cap)
 
             def take(org: str) -> object:
                 with turn or nullcontext():
-                    return connection.execute(statement, (org, org)).fetchall()
+                    return connection.execute(SQLITE, (org, LIMIT, 1, cap, cap)).fetchall()
 
             return take
 
@@ -159,22 +160,22 @@ def postgres_place(*, is_durable: bool = True) -> Iterator[tuple[Place, ...]]:
     with PostgresServer({"fsync": fsync}) as server, closing(seeded(SqlStore.from_url(server.url))) as store:
         with psycopg.connect(server.url, autocommit=True) as connection:
             assert connection.execute("SHOW fsync").fetchone() == (fsync,)
-            for function, (cap, instance_cap) in CAPS.items():
-                connection.execute(POSTGRESQL.format(name=function, cap=cap, instance_cap=instance_cap))
+            connection.execute(POSTGRESQL)
 
-        def by_hand(exits: ExitStack, function: str) -> Take:
+        def by_hand(exits: ExitStack, caps: tuple[int, int]) -> Take:
             own = exits.enter_context(psycopg.connect(server.url, autocommit=True, prepare_threshold=0))
-            return lambda org: own.execute(f"SELECT {function}(%s)", (org,)).fetchone()
+            call = "SELECT take_two(%s, %s, %s, %s, %s)"
+            return lambda org: own.execute(call, (org, LIMIT, 1, *caps)).fetchone()
 
         name = "PostgreSQL" if is_durable else "PostgreSQL, fsync = off"
         yield tuple(
             Place(
-                name + ("" if function == "take_two" else f", refused {function.replace('_', ' ')}"),
+                name + refused,
                 taken_by(store, *caps),
-                (partial(by_hand, function=function),),
-                is_target=is_durable and function == "take_two",
+                (partial(by_hand, caps=caps),),
+                is_target=is_durable and not refused,
             )
-            for function, caps in CAPS.items()
+            for refused, caps in CAPS.items()
         )
 
 
