@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -27,6 +28,23 @@ settings.register_profile(
 )
 IN_CI = bool(os.environ.get("CI"))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if IN_CI else "dev"))
+
+# Races of processes, deaths at every step, and laws that other tests hold over the same statements.
+LONG = re.compile(
+    r"processes|test_dying|test_failing_at_each_step|test_a_killed_writer|cut_at_each_request|test_django_cut|test_broken_crashes"
+    r"|test_sql_layout\.py::Test|test_sql_in_host\.py.*postgresql|test_django\.py.*postgresql"
+    r"|page_runs\[docs/how-to/(bring-your-own-storage|testing|django)\.md"
+)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """At a developer's desk a run of everything leaves out what takes long; CI does not, nor `CI=1 make test`."""
+    if IN_CI or [Path(arg).name for arg in config.args] != ["tests"]:
+        return
+    left_out = [item for item in items if LONG.search(item.nodeid)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not LONG.search(item.nodeid)]
+
 
 SETTINGS_PREFIXES = ("LICENSE_", "STRIPE_", "KUPLOY_")
 
