@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -27,12 +28,12 @@ from kuploy_saas_kit.plans.ports import (
 T = TypeVar("T")
 
 
-class AwaitedVerbs:
+class AwaitedVerbs(ABC):
     """How a verb of the sync store is awaited."""
 
+    @abstractmethod
     async def _run(self, verb: Callable[[Any], T]) -> T:
         """The answer of *verb*, which is called with the sync store."""
-        raise NotImplementedError
 
 
 class AwaitedPlans(AwaitedVerbs):

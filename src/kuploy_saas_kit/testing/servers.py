@@ -15,6 +15,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -48,7 +49,7 @@ def _folders(package: str) -> list[Path]:
     return [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec is not None else []
 
 
-class _Server:
+class _Server(ABC):
     """A server process in a folder of its own, reached through a socket file in it."""
 
     def __init__(self) -> None:
@@ -128,11 +129,13 @@ class _Server:
         if self._listener is not None:
             self._listener.join()
 
+    @abstractmethod
     def _prepare(self) -> None:
         """Make the files that the server starts on."""
 
+    @abstractmethod
     def _command(self) -> Sequence[str]:
-        raise NotImplementedError
+        """What starts the server in its folder, with its arguments."""
 
     def _run_options(self) -> dict[str, Any]:
         if os.geteuid() != 0:
@@ -202,6 +205,9 @@ class RedisServer(_Server):
     def url(self) -> str:
         """What `RedisStore.from_url` takes."""
         return f"unix://{self.folder / 'redis.sock'}"
+
+    def _prepare(self) -> None:
+        """An empty folder is enough."""
 
     def _command(self) -> Sequence[str]:
         binary = redis_binary()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from _thread import RLock
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def _clause(statement: str) -> TextClause:
     return text(statement)
 
 
-class SqlVerbs:
+class SqlVerbs(ABC):
     """What the verbs of all ports stand on: tables, a clock, and transactions.
 
     How a transaction begins and ends is for the subclass: the store's own are committed, the host's never.
@@ -80,13 +81,13 @@ class SqlVerbs:
     _tables: Tables
     _clock: Clock | None
 
+    @abstractmethod
     def _reading(self) -> AbstractContextManager[Connection]:
         """A transaction that reads."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _writing(self) -> AbstractContextManager[Connection]:
         """A transaction that writes; an exception undoes it with all its locks."""
-        raise NotImplementedError
 
     def _asking(self) -> AbstractContextManager[Ask]:
         """For one statement that is all there is to do. A store with connections of its own has a shorter way."""
