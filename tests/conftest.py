@@ -37,6 +37,11 @@ LONG = re.compile(
 )
 
 
+def pytest_report_header() -> str | None:
+    """What a run of everything leaves out is said at its beginning."""
+    return None if IN_CI else "a run of everything leaves long races and repeated laws to CI; CI=1 runs them too"
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """At a developer's desk a run of everything leaves out what takes long; CI does not, nor `CI=1 make test`."""
     if IN_CI or [Path(arg).name for arg in config.args] != ["tests"]:

@@ -4,7 +4,6 @@ import inspect
 import select
 import socket
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 from tests.adapters.conftest import Schemas
+from tests.adapters.ways import Way
 from tests.conftest import why_no_postgres
 from tests.kit.world import CATALOG as HUBS_CATALOG
 from tests.kit.world import World, make_world
@@ -118,7 +118,7 @@ def test_the_table_has_every_verb(kind: type) -> None:
     assert {name.split(" ")[0] for name in of(kind, VERBS)} == public(kind) - NO_VERBS
 
 
-class Proxy:
+class Proxy(Way):
     """A way to the server that is cut after so many requests more, whatever sends them."""
 
     def __init__(self, server: str, folder: Path) -> None:
@@ -127,30 +127,10 @@ class Proxy:
         place, _, options = server.partition("host=")
         there, _, options = options.partition("&")
         self.url = f"{place}host={folder}&{options}"
-        self._server = f"{there}/{socket_file}"
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(folder / socket_file))
-        self._listener.listen()
-        self._threads = [threading.Thread(target=self._serve, daemon=True)]
-        self._threads[0].start()
+        super().__init__(Path(there) / socket_file, folder / socket_file)
 
-    def close(self) -> None:
-        """Accept nothing more. Whoever is connected must have left."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join()
-        self._listener.close()
-
-    def _serve(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                self._threads.append(threading.Thread(target=self._carry, args=(client,), daemon=True))
-                self._threads[-1].start()
-
-    def _carry(self, client: socket.socket) -> None:
-        with client, socket.socket(socket.AF_UNIX) as server, suppress(ConnectionError):
-            server.connect(self._server)
+    def carry(self, client: socket.socket, server: socket.socket) -> None:
+        with suppress(ConnectionError):
             server.sendall(client.recv(1 << 16))  # the beginning of a connection is no request
             while True:
                 ready, _, _ = select.select([client, server], [], [])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.adapters.ways import Way
 from tests.conftest import why_no_redis
 from tests.kit.world import make_world
 
@@ -89,50 +90,27 @@ class Line(Enum):
     CUT_ONCE = "the request is lost, and no other"
 
 
-class Proxy:
+class Proxy(Way):
     """A way to the server that can be cut. *requests* counts what was sent by whoever waits for each answer."""
 
     def __init__(self, server: RedisServer, folder: Path) -> None:
         self.url = f"unix://{folder / 'proxy.sock'}"
         self.line = Line.OPEN
         self.requests = 0
-        self.connections = 0
-        self._server = str(server.folder / "redis.sock")
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(folder / "proxy.sock"))
-        self._listener.listen()
-        self._threads = [threading.Thread(target=self._serve, daemon=True)]
-        self._threads[0].start()
+        super().__init__(server.folder / "redis.sock", folder / "proxy.sock")
 
-    def close(self) -> None:
-        """Accept nothing more. Whoever is connected must have left."""
-        self._listener.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join()
-        self._listener.close()
-
-    def _serve(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                self.connections += 1
-                self._threads.append(threading.Thread(target=self._carry, args=(client,), daemon=True))
-                self._threads[-1].start()
-
-    def _carry(self, client: socket.socket) -> None:
-        with client, socket.socket(socket.AF_UNIX) as server:
-            server.connect(self._server)
-            while True:
-                ready, _, _ = select.select([client, server], [], [])
-                came = ready[0].recv(1 << 16)
-                is_request = ready[0] is client
-                self.requests += is_request and came != b""
-                if self.line is Line.CUT_ONCE:
-                    self.line = Line.OPEN
-                    return
-                if not came or self.line is (Line.CUT_BEFORE if is_request else Line.CUT_AFTER):
-                    return
-                (server if is_request else client).sendall(came)
+    def carry(self, client: socket.socket, server: socket.socket) -> None:
+        while True:
+            ready, _, _ = select.select([client, server], [], [])
+            came = ready[0].recv(1 << 16)
+            is_request = ready[0] is client
+            self.requests += is_request and came != b""
+            if self.line is Line.CUT_ONCE:
+                self.line = Line.OPEN
+                return
+            if not came or self.line is (Line.CUT_BEFORE if is_request else Line.CUT_AFTER):
+                return
+            (server if is_request else client).sendall(came)
 
 
 @pytest.fixture(scope="module")
