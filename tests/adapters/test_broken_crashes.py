@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.conftest import why_no_postgres
 from kuploy_saas_kit.adapters import FileLicenseStore, SqlStore
 from kuploy_saas_kit.license.ports import LicenseRecord, LicenseSaved
 from kuploy_saas_kit.model.subscription import OrgSubscription
-from kuploy_saas_kit.plans.ports import Claim, Taken, TakeOutcome
+from kuploy_saas_kit.plans.ports import AssignmentSaved, Claim, Taken, TakeOutcome
 from kuploy_saas_kit.stripe_provision.ports import OnChange, SubscriptionPut
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.conformance.crew import ProcessCrew, ThreadCrew
@@ -49,6 +49,18 @@ class NotesTheEventAfterwards(SqlStore):
         version = self.load_subscription(row.subscription_id).version
         super().put_subscription(row, expected_version=version, event_id=event_id)
         return put
+
+
+class RaisesAfterwards(SqlStore):
+    """Takes the assignment away and commits, and then raises the org's version."""
+
+    def end_assignment(self, org_id: str, *, actor: str, reason: str, at: datetime) -> AssignmentSaved:
+        table = self._tables.assignment
+        with self._writing() as connection:
+            connection.execute(table.delete().where(table.c.org_id == org_id))
+        with self._writing() as connection:
+            self._raise_standings(connection, [org_id])
+        return AssignmentSaved(None)
 
 
 class LocksInOneProcess(SqlStore):
@@ -134,6 +146,7 @@ def url(tmp_path: Path) -> Iterator[str]:
 
 
 usage, subscriptions = conformance.UsageStoreTests(), conformance.SubscriptionStoreTests()
+standings = conformance.StandingStoreTests()
 
 
 @pytest.mark.parametrize(
@@ -141,6 +154,7 @@ usage, subscriptions = conformance.UsageStoreTests(), conformance.SubscriptionSt
     [
         (TakesInTwoTransactions, usage.test_failing_at_each_step),
         (NotesTheEventAfterwards, subscriptions.test_failing_at_each_step),
+        (RaisesAfterwards, standings.test_failing_at_each_step),
         (TakesInTwoTransactions, partial(usage.test_dying_at_a_step, rounds=1)),
         (NotesTheEventAfterwards, partial(subscriptions.test_dying_at_a_step, rounds=2)),
     ],

@@ -11,7 +11,7 @@ import pytest
 from kuploy_saas_kit.adapters import MemoryStore
 from kuploy_saas_kit.license.ports import Lease, LicenseRecord, LicenseSaved
 from kuploy_saas_kit.model.plan import Plan, PlanCatalog
-from kuploy_saas_kit.model.subscription import Assignment, OrgSubscription, StripeSpace
+from kuploy_saas_kit.model.subscription import Assignment, OrgStanding, OrgSubscription, StripeSpace
 from kuploy_saas_kit.plans.ports import (
     INSTANCE,
     Announced,
@@ -30,7 +30,7 @@ from kuploy_saas_kit.plans.ports import (
     TakeOutcome,
     UsagePut,
 )
-from kuploy_saas_kit.stripe_provision.ports import OnChange, SubscriptionPut
+from kuploy_saas_kit.stripe_provision.ports import OnChange, StoredSubscription, SubscriptionPut
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.base import NOW
@@ -321,6 +321,14 @@ class LosesRaises(MemoryStore):
         return saved
 
 
+class CountsWhatIsThere(MemoryStore):
+    """Takes the number of an org's rows for their version: it falls when one goes."""
+
+    def standing(self, org_id: str) -> OrgStanding:
+        standing = super().standing(org_id)
+        return replace(standing, version=len(self.subscriptions_of(org_id)) + (standing.assignment is not None))
+
+
 class LeavesNoTrail(MemoryStore):
     """Ends an assignment without a word about who did."""
 
@@ -411,6 +419,14 @@ class LastSubscriptionWins(MemoryStore):
     ) -> SubscriptionPut:
         version = self.load_subscription(row.subscription_id).version
         return super().put_subscription(row, expected_version=version, event_id=event_id, on_change=on_change)
+
+
+class RewritesRows(MemoryStore):
+    """Deletes the row and inserts it anew, with the version that a new row has."""
+
+    def _write(self, row: OrgSubscription, held: StoredSubscription, on_change: OnChange | None) -> None:
+        super()._write(row, held, on_change)
+        self._state.subscriptions[row.subscription_id] = StoredSubscription(row, 1)
 
 
 class LosesEvents(MemoryStore):
@@ -535,6 +551,7 @@ LAWS = [
     Law(TellsNobody, feed.test_changes_of_plans),
     Law(FeedIsAQueue, feed.test_changes_of_orgs),
     Law(KeepsVersions, standings.test_an_assignment),
+    Law(CountsWhatIsThere, standings.test_the_end_of_an_assignment),
     Law(LosesRaises, standings.test_a_race_of_writers),
     Law(LeavesNoTrail, conformance.AuditStoreTests().test_every_change_leaves_a_line),
     Law(LastLicenseWins, licenses.test_only_a_newer_license_is_saved),
@@ -550,6 +567,7 @@ LAWS = [
     Law(OneSpace, provisioning.test_no_space_sees_another, {"space": ELSEWHERE}),
     Law(ForgetsOldPrices, provisioning.test_a_new_price_takes_over),
     Law(LastSubscriptionWins, subscriptions.test_compare_and_swap),
+    Law(RewritesRows, subscriptions.test_a_row_comes_back_as_it_went),
     Law(LosesEvents, subscriptions.test_an_event_is_handled_once),
     Law(EventsFirst, subscriptions.test_compare_and_swap),
     Law(CallsBackAfterwards, subscriptions.test_the_callback_is_part_of_the_write),

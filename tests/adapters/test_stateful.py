@@ -8,7 +8,16 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 from tests.adapters.conftest import empty
-from tests.adapters.test_broken_stores import CountsRefused, LosesEvents, ReleasesAgain, TellsNobody
+from tests.adapters.test_broken_stores import (
+    CountsRefused,
+    CountsWhatIsThere,
+    KeepsVersions,
+    LastSubscriptionWins,
+    LosesEvents,
+    ReleasesAgain,
+    RewritesRows,
+    TellsNobody,
+)
 from tests.conftest import examples
 
 from kuploy_saas_kit.adapters import AsyncSqlStore, MemoryStore, SqlStore
@@ -51,6 +60,10 @@ def test_random_histories_of_an_async_store(url: str) -> None:
         (usage_machine, ReleasesAgain),
         (books_machine, LosesEvents),
         (books_machine, TellsNobody),
+        (books_machine, KeepsVersions),
+        (books_machine, RewritesRows),
+        (books_machine, CountsWhatIsThere),
+        (books_machine, LastSubscriptionWins),
     ],
 )
 def test_a_mistake_is_found(

@@ -5,35 +5,36 @@ from itertools import count
 from typing import Any
 
 import pytest
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
+from tests.conftest import examples
 
 from kuploy_saas_kit.adapters import MemoryStore
+from kuploy_saas_kit.adapters._rules import PlansUpdate
 from kuploy_saas_kit.model.plan import Plan
-from kuploy_saas_kit.model.subscription import OrgStanding, OrgSubscription
-from kuploy_saas_kit.plans.ports import Changes, PlanSaved, StoredPlans
+from kuploy_saas_kit.model.subscription import OrgSubscription
+from kuploy_saas_kit.plans.ports import Changes, PlanSaved
 from kuploy_saas_kit.stripe_provision.ports import OnChange, SubscriptionPut
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.clock import ManualClock
+from kuploy_saas_kit.testing.conformance.base import NOW
+from kuploy_saas_kit.testing.conformance.crashes import CrashTests, _rehearsed
 from kuploy_saas_kit.testing.conformance.crew import Crew, ThreadCrew
+from kuploy_saas_kit.testing.conformance.stateful import books_machine
 
 
-class RisesByTwo(MemoryStore):
-    """Its versions are even numbers, and each of its cursors is another one."""
+class OneSequence(MemoryStore):
+    """Its versions rise by two from one sequence for all that it holds, and each of its cursors is another one."""
 
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(clock)
+        self._sequence = count(1, 2)
         self._tokens = count()
 
-    def load_plans(self) -> StoredPlans:
-        stored = super().load_plans()
-        return replace(stored, versions={slug: 2 * version for slug, version in stored.versions.items()})
-
     def put_plan(self, plan: Plan, *, expected_version: int) -> PlanSaved:
-        saved = super().put_plan(plan, expected_version=_halved(expected_version))
-        return replace(saved, version=2 * saved.version)
-
-    def standing(self, org_id: str) -> OrgStanding:
-        standing = super().standing(org_id)
-        return replace(standing, version=2 * standing.version)
+        with self._lock:
+            put = super().put_plan(plan, expected_version=expected_version)
+            return replace(put, version=self._state.plan_versions.get(plan.slug, 0))
 
     def put_subscription(
         self,
@@ -44,12 +45,13 @@ class RisesByTwo(MemoryStore):
         on_change: OnChange | None = None,
     ) -> SubscriptionPut:
         with self._lock:
+            before = self.load_subscription(row.subscription_id)
             put = super().put_subscription(
                 row, expected_version=expected_version, event_id=event_id, on_change=on_change
             )
-            held = self._state.subscriptions.get(row.subscription_id)
-            if held is not None:
-                self._state.subscriptions[row.subscription_id] = replace(held, version=held.version + held.version % 2)
+            after = self.load_subscription(row.subscription_id)
+            if after != before:
+                self._state.subscriptions[row.subscription_id] = replace(after, version=next(self._sequence))
             return put
 
     def changes(self, cursor: str | None) -> Changes:
@@ -57,9 +59,29 @@ class RisesByTwo(MemoryStore):
         changes = super().changes(known or None)
         return replace(changes, cursor=f"{next(self._tokens)}@{changes.cursor}")
 
+    def _apply(self, update: PlansUpdate) -> None:
+        super()._apply(update)
+        self._state.plan_versions.update({plan.slug: next(self._sequence) for plan in update.rows})
 
-def _halved(version: int) -> int:
-    return -1 if version % 2 else version // 2
+    def _changed(self, org_id: str | None) -> None:
+        super()._changed(org_id)
+        if org_id is not None:
+            self._state.standing_versions[org_id] = next(self._sequence)
+
+
+def test_random_histories() -> None:
+    """Random histories ask of versions that they rise, not which ones they are."""
+    few = settings(max_examples=examples(20), stateful_step_count=20, deadline=None)
+    run_state_machine_as_test(books_machine(OneSequence), settings=few)
+
+
+@pytest.mark.parametrize("suite", [conformance.StandingStoreTests, conformance.SubscriptionStoreTests])
+def test_what_is_seen_of_a_deed(suite: type[CrashTests]) -> None:
+    """Crash tests see the same before a deed and the same after it, whatever versions were given out until then."""
+    for deed in suite.deeds:
+        store = OneSequence(ManualClock(NOW))
+        first, *others = (_rehearsed(store, deed, number) for number in range(3))
+        assert others == [first, first]
 
 
 class RightTests:
@@ -68,11 +90,11 @@ class RightTests:
     test_dying_at_a_step: Any = None
 
     @pytest.fixture
-    def store(self, clock: ManualClock) -> RisesByTwo:
-        return RisesByTwo(clock)
+    def store(self, clock: ManualClock) -> OneSequence:
+        return OneSequence(clock)
 
     @pytest.fixture
-    def crew(self, store: RisesByTwo) -> Crew:
+    def crew(self, store: OneSequence) -> Crew:
         return ThreadCrew(store)
 
 

@@ -196,10 +196,10 @@ def _subscribe(store: SubscriptionStore, number: int) -> None:
     store.put_subscription(row, expected_version=0, event_id=f"evt_crash{number}")
 
 
-def _subscribed(store: BillingStore, number: int) -> tuple[int, bool, bool, bool]:
+def _subscribed(store: BillingStore, number: int) -> tuple[bool, bool, bool, bool]:
     standing = store.standing(f"org{number}")
     return (
-        store.load_subscription(f"sub_crash{number}").version,
+        store.load_subscription(f"sub_crash{number}").version > 0,
         store.look_up_event(f"evt_crash{number}").is_handled,
         standing.subscription is not None,
         standing.version > 0,

@@ -235,19 +235,25 @@ def _given(store: StandingStore, number: int) -> tuple[bool, bool]:
     return standing.assignment is not None, standing.version > 0
 
 
+def _give_and_mark(store: StandingStore, number: int) -> None:
+    """The mark is another org's version, given after this one's: what rises from here on is above it."""
+    _give(store, number)
+    store.put_assignment(assignment(f"mark{number}"))
+
+
 def _end(store: StandingStore, number: int) -> None:
     store.end_assignment(f"org{number}", actor="root@isp", reason="over", at=NOW)
 
 
 def _ended(store: StandingStore, number: int) -> tuple[bool, bool]:
     standing = store.standing(f"org{number}")
-    return standing.assignment is None, standing.version > 1
+    return standing.assignment is None, standing.version > store.standing(f"mark{number}").version
 
 
 class StandingStoreTests(CrashTests):
     """What a `StandingStore` must do."""
 
-    deeds = (Deed(_give, _given), Deed(_end, _ended, _give))
+    deeds = (Deed(_give, _given), Deed(_end, _ended, _give_and_mark))
 
     def test_an_unknown_org(self, store: StandingStore) -> None:
         """An org that nobody has written about has an empty standing."""
