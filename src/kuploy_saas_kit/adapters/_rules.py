@@ -11,29 +11,27 @@ from kuploy_saas_kit.license.ports import LicenseRecord
 from kuploy_saas_kit.model.limits import MAX_LIMIT, Unlimited
 from kuploy_saas_kit.model.plan import INTERNAL_SLUG, Plan, PlanCatalog
 from kuploy_saas_kit.model.subscription import Assignment
-from kuploy_saas_kit.plans.ports import Claim, CounterKey, MeterEntry, TrailEntry, TrailKind
+from kuploy_saas_kit.plans.ports import INSTANCE, Claim, CounterKey, MeterEntry, TrailEntry, TrailKind
 
 
-def in_lock_order(claims: Iterable[Claim]) -> tuple[Claim, ...]:
-    """The claims in the order in which their rows are locked: orgs first, the instance's hot rows last."""
-    return tuple(sorted(claims, key=lambda claim: lock_order(claim.counter)))
-
-
-def lock_order(counter: CounterKey) -> tuple[bool, str, str]:
-    """Sorts counters by scope and limit, the instance's after every org's."""
-    scope, limit = counter
-    return scope == "", scope, limit
+def lock_order(claim: Claim) -> tuple[bool, str, str]:
+    """Sorts claims by scope and limit, those of orgs first and the instance's, whose rows are hot, last."""
+    return claim.scope == INSTANCE, claim.scope, claim.limit
 
 
 def checked_claims(claims: Sequence[Claim]) -> tuple[Claim, ...]:
-    """The claims in lock order; none at all, a counter twice or a negative amount is refused."""
+    """The claims in the order in which their rows are locked.
+
+    None at all, a counter twice or a negative amount is refused.
+    """
     if not claims:
         raise InvalidValueError("a take needs at least one claim")
-    if len({claim.counter for claim in claims}) < len(claims):
+    if len({(claim.scope, claim.limit) for claim in claims}) < len(claims):
         raise InvalidValueError("a take names each counter once: add the amounts up")
     for claim in claims:
-        checked_amount(claim.amount, claim.limit)
-    return in_lock_order(claims)
+        if not 0 <= claim.amount <= MAX_LIMIT:
+            checked_amount(claim.amount, claim.limit)
+    return tuple(sorted(claims, key=lock_order))
 
 
 def checked_amount(amount: int, limit: str) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from _thread import RLock
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -36,6 +37,9 @@ Rows: TypeAlias = Sequence[Sequence[Any]]
 _WRITES: Final = "kuploy_saas_writes"
 _PREPARED: Final = "kuploy_saas_prepared"
 _IDLE_SINCE: Final = "kuploy_saas_idle_since"
+NUMBERED: Final = re.compile(r"\?(\d+)")
+"""A parameter in a statement of `Ask`."""
+
 AT_ONCE: Final = "kuploy_saas_at_once"
 """The execution option of a connection on which each statement is a transaction by itself."""
 
@@ -52,24 +56,26 @@ _NO_TABLE: Final = ("no such table", "no such column", "UndefinedTable", "Undefi
 class Ask:
     """How one statement is sent to a database of this *dialect*: *rows* returns all that it answers.
 
-    Statements are text with their parameters spelled `:name`, as SQLAlchemy and SQLite spell them.
+    Statements are text with their parameters spelled `?1`, `?2`, as SQLite spells them.
     """
 
     dialect: Dialect
-    rows: Callable[[str, Mapping[str, object]], Rows]
+    rows: Callable[[str, Sequence[object]], Rows]
 
 
 def asked_through(connection: Connection) -> Ask:
     """By SQLAlchemy, in the transaction that the connection is in."""
-    return Ask(
-        connection.dialect,
-        lambda statement, parameters: connection.execute(_clause(statement), dict(parameters)).all(),
-    )
+
+    def rows(statement: str, parameters: Sequence[object]) -> Rows:
+        named = {f"p{number}": value for number, value in enumerate(parameters, start=1)}
+        return connection.execute(_clause(statement), named).all()
+
+    return Ask(connection.dialect, rows)
 
 
 @lru_cache(maxsize=64)
 def _clause(statement: str) -> TextClause:
-    return text(statement)
+    return text(NUMBERED.sub(r":p\1", statement))
 
 
 class SqlVerbs(ABC):

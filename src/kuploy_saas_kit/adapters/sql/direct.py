@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
+from operator import methodcaller
 from typing import Any, Final
 
 from sqlalchemy import Engine, Pool, event
@@ -17,11 +17,10 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePoo
 
 from kuploy_saas_kit._clock import SystemClock
 from kuploy_saas_kit.adapters.sql import connection as sql
-from kuploy_saas_kit.adapters.sql.connection import Ask, Rows, Turns, database_name, storage_error
+from kuploy_saas_kit.adapters.sql.connection import NUMBERED, Ask, Rows, Turns, database_name, storage_error
 from kuploy_saas_kit.errors import ConfigurationError
 from kuploy_saas_kit.license.forks import mend_after_fork
 
-_NAME: Final = re.compile(r":(\w+)")
 _OF_ENGINE: Final = "kuploy_saas_direct"
 _MODE: Final = "kuploy_saas_mode"
 _LEGACY: Final = -1  # sqlite3.LEGACY_TRANSACTION_CONTROL; Python 3.11 knows no other
@@ -68,7 +67,9 @@ class DirectStatements:
         self._kept: deque[Borrowed] = deque(maxlen=self._most)
         self._of_parents: list[Borrowed | Pool] = []
         self._is_file = engine.dialect.name == "sqlite"
-        self._spelled = _pyformat if engine.driver == "psycopg" else str
+        self._spelled = _for_postgresql if engine.driver == "psycopg" else str
+        dbapi: Any = engine.dialect.loaded_dbapi
+        self._cursor = methodcaller("cursor") if self._is_file else dbapi.RawCursor
         self._elapsed = SystemClock().elapsed
         self.in_turn = self._turns()
         self.ask = Ask(engine.dialect, self._rows)
@@ -95,14 +96,14 @@ class DirectStatements:
     def _turns(self) -> AbstractContextManager[object]:
         return Turns() if self._is_file else nullcontext()
 
-    def _rows(self, statement: str, parameters: Mapping[str, object]) -> Rows:
+    def _rows(self, statement: str, parameters: Sequence[object]) -> Rows:
         try:
             with self.in_turn:
                 return self._sent(statement, parameters)
         except SQLAlchemyError as error:
             raise storage_error(error, self._engine.dialect, database_name(self._engine.url)) from error
 
-    def _sent(self, statement: str, parameters: Mapping[str, object]) -> Rows:
+    def _sent(self, statement: str, parameters: Sequence[object]) -> Rows:
         step = self._engine.get_execution_options().get(STEP)
         if step is not None:
             step()
@@ -153,7 +154,7 @@ class DirectStatements:
         connection.info[_MODE] = attribute, getattr(driver, attribute)
         try:
             setattr(driver, attribute, value)
-            cursor = driver.cursor()
+            cursor = self._cursor(driver)
         except dbapi_error as error:
             connection.invalidate(error)
             raise DBAPIError(None, None, error, hide_parameters=True, connection_invalidated=True) from error
@@ -204,5 +205,5 @@ def _single_statements(driver: Any) -> tuple[str, object]:
 
 
 @lru_cache(maxsize=64)
-def _pyformat(statement: str) -> str:
-    return _NAME.sub(r"%(\1)s", statement)
+def _for_postgresql(statement: str) -> str:
+    return NUMBERED.sub(r"$\1", statement)

@@ -8,7 +8,6 @@ function of the kit's own takes each row in turn and looks at it again after wai
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -20,22 +19,14 @@ from kuploy_saas_kit.adapters._rules import highest_before
 from kuploy_saas_kit.adapters.sql.connection import Ask
 from kuploy_saas_kit.adapters.sql.function import qualified
 from kuploy_saas_kit.adapters.sql.layout import SqlLayout, Tables
-from kuploy_saas_kit.plans.ports import INSTANCE, Claim, CounterKey
+from kuploy_saas_kit.plans.ports import INSTANCE, Claim, Taken, TakeOutcome
 
-Moment: TypeAlias = Callable[[], str | None]
+Moment: TypeAlias = Callable[[Dialect], str | None]
 """The present instant as text, or None for the database server's own."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Whether all claims were taken, and the counters' values then; a counter without a row is absent.
-
-    *may_be_swept*: a claim did not fit, and expired holdings are there that a sweep would return.
-    """
-
-    taken: bool
-    used: dict[CounterKey, int]
-    may_be_swept: bool = False
+Tried: TypeAlias = tuple[Taken, bool]
+"""What became of a take, and whether expired holdings are there that a sweep would return: it may fit then."""
 
 
 def locks_in_order(dialect: Dialect, usage: Table) -> tuple[ColumnElement[Any], ...]:
@@ -50,82 +41,77 @@ def by_code_points(dialect: Dialect, *columns: ColumnElement[Any]) -> tuple[Colu
     return tuple(collate(column, "C") for column in columns)
 
 
-def try_take(ask: Ask, tables: Tables, claims: Sequence[Claim], moment: Moment) -> Found:
+def try_take(ask: Ask, tables: Tables, claims: Sequence[Claim], moment: Moment) -> Tried:
     """Take the claims, which are in the order of locks, or none; *moment* is asked for where expiry matters."""
     if ask.dialect.name == "sqlite":
         return _by_update(ask, tables, claims, moment)
     return _by_function(ask, tables, claims, moment)
 
 
-def _by_function(ask: Ask, tables: Tables, claims: Sequence[Claim], moment: Moment) -> Found:
-    places = {**_places(claims), "moment": moment()}
-    places["amounts"] = _array(claim.amount for claim in claims)
-    places["rooms"] = _array(highest_before(claim) for claim in claims)
-    values = ask.rows(_call(tables.layout, ask.dialect, len(claims)), places)[0][0]
+def _by_function(ask: Ask, tables: Tables, claims: Sequence[Claim], moment: Moment) -> Tried:
+    amounts, rooms = _array(claim.amount for claim in claims), _array(highest_before(claim) for claim in claims)
+    parameters = [moment(ask.dialect), amounts, rooms]
+    for claim in claims:
+        parameters += claim.scope, claim.limit
+    values = ask.rows(_call(tables.layout, ask.dialect, len(claims)), parameters)[0][0]
     if len(values) == len(claims):
-        return Found(taken=True, used=_by_counter(claims, values))
+        used = {claim.counter: value for claim, value in zip(claims, values, strict=True)}
+        return Taken(TakeOutcome.TAKEN, used), False
     return _not_taken(claims, values)
 
 
-def _by_update(ask: Ask, tables: Tables, claims: Sequence[Claim], moment: Moment) -> Found:
+def _by_update(ask: Ask, tables: Tables, claims: Sequence[Claim], moment: Moment) -> Tried:
+    # This runs between two writes to the disk, with all caches cold: each call and each object costs several times
+    # what it does in a loop.
     update, look = _update_and_look(tables, ask.dialect, len(claims))
-    places = _places(claims)
-    for place, claim in enumerate(claims):
-        places[f"amount_{place}"], places[f"room_{place}"] = claim.amount, highest_before(claim)
+    parameters: list[object] = []
+    for claim in claims:
+        parameters += claim.scope, claim.limit, claim.amount, highest_before(claim)
     while True:
-        changed = {(scope, limit): used for scope, limit, used in ask.rows(update, places)}
+        changed = ask.rows(update, parameters)
         if changed:
-            return Found(taken=True, used={claim.counter: changed[claim.counter] for claim in claims})
-        values = ask.rows(look, {**places, "moment": moment()})[0]
-        found = _not_taken(claims, values)
-        if any(
-            claim.counter not in found.used or found.used[claim.counter] > highest_before(claim) for claim in claims
-        ):
-            return found
+            return Taken(TakeOutcome.TAKEN, {(scope, limit): used for scope, limit, used in changed}), False
+        answer, may_be_swept = _not_taken(claims, ask.rows(look, [*parameters, moment(ask.dialect)])[0])
+        if answer.blocking is not None or answer.unseeded:
+            return answer, may_be_swept
         # Somebody has given back since: there is room now.
 
 
-def _not_taken(claims: Sequence[Claim], values: Sequence[int | None]) -> Found:
-    """*values* are the counters' and, as the last one, whether a holding has expired."""
-    *used, expired = values
-    return Found(taken=False, used=_by_counter(claims, used), may_be_swept=bool(expired) and None not in used)
-
-
-def _places(claims: Sequence[Claim]) -> dict[str, object]:
-    places: dict[str, object] = {}
-    for place, claim in enumerate(claims):
-        places[f"scope_{place}"], places[f"limit_{place}"] = claim.counter
-    return places
+def _not_taken(claims: Sequence[Claim], values: Sequence[int | None]) -> Tried:
+    """The first claim that does not fit is the blocking one. *values* are the counters' and, last, what has expired."""
+    *found, expired = values
+    used = {claim.counter: value for claim, value in zip(claims, found, strict=True) if value is not None}
+    missing = tuple(claim.counter for claim in claims if claim.counter not in used)
+    if missing:
+        return Taken(TakeOutcome.UNSEEDED, used, unseeded=missing), False
+    blocking = next((claim for claim in claims if used[claim.counter] > highest_before(claim)), None)
+    return Taken(TakeOutcome.REFUSED, used, blocking), bool(expired)
 
 
 def _array(numbers: Iterable[int]) -> str:
     return "{" + ",".join(map(str, numbers)) + "}"
 
 
-def _by_counter(claims: Sequence[Claim], values: Sequence[int | None]) -> dict[CounterKey, int]:
-    pairs = zip(claims, values, strict=True)
-    return {claim.counter: value for claim, value in pairs if value is not None}
-
-
 @lru_cache(maxsize=64)
 def _call(layout: SqlLayout, dialect: Dialect, size: int) -> str:
     function = qualified(dialect, layout, "take")
-    scopes, limits = (", ".join(f":{name}_{place}" for place in range(size)) for name in ("scope", "limit"))
+    scopes, limits = (", ".join(f"?{first + 2 * place}" for place in range(size)) for first in (4, 5))
     arrays = f"CAST(ARRAY[{scopes}] AS text[]), CAST(ARRAY[{limits}] AS text[])"
-    numbers = "CAST(:amounts AS bigint[]), CAST(:rooms AS bigint[])"
-    return f"SELECT {function}({arrays}, {numbers}, CAST(:moment AS timestamptz))"
+    return f"SELECT {function}({arrays}, CAST(?2 AS bigint[]), CAST(?3 AS bigint[]), CAST(?1 AS timestamptz))"
 
 
 @lru_cache(maxsize=64)
 def _update_and_look(tables: Tables, dialect: Dialect, size: int) -> tuple[str, str]:
+    """Four parameters a claim: scope, limit, amount and room; *look* has the present instant too, as the last one."""
     usage, holding = map(dialect.identifier_preparer.format_table, (tables.usage, tables.holding))
-    counters = [f"scope = :scope_{place} AND limit_key = :limit_{place}" for place in range(size)]
+    firsts = range(1, 4 * size, 4)
+    counters = [f"scope = ?{first} AND limit_key = ?{first + 1}" for first in firsts]
     values = [f"(SELECT used FROM {usage} WHERE {counter})" for counter in counters]  # noqa: S608 - the host's own names
-    amounts = " ".join(f"WHEN {counter} THEN :amount_{place}" for place, counter in enumerate(counters))
-    fits = " AND ".join(f"{value} <= :room_{place}" for place, value in enumerate(values))
+    amounts = " ".join(f"WHEN {counter} THEN ?{first + 2}" for first, counter in zip(firsts, counters, strict=True))
+    fits = " AND ".join(f"{value} <= ?{first + 3}" for first, value in zip(firsts, values, strict=True))
     update = (
         f"UPDATE {usage} SET used = used + CASE {amounts} END"  # noqa: S608 - as above
         f" WHERE (({') OR ('.join(counters)})) AND {fits} RETURNING scope, limit_key, used"
     )
-    expired = f"EXISTS (SELECT 1 FROM {holding} WHERE expires_at <= :moment)"  # noqa: S608 - as above
+    expired = f"EXISTS (SELECT 1 FROM {holding} WHERE expires_at <= ?{4 * size + 1})"  # noqa: S608 - as above
     return update, f"SELECT {', '.join(values)}, {expired}"

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, delete, select, tuple_, update
 
-from kuploy_saas_kit.adapters._rules import amounts_of, checked_claims, highest_before
-from kuploy_saas_kit.adapters.sql.connection import Ask, asked_through, upsert
+from kuploy_saas_kit.adapters._rules import amounts_of, checked_claims
+from kuploy_saas_kit.adapters.sql.connection import asked_through, upsert
 from kuploy_saas_kit.adapters.sql.counters import CounterVerbs
 from kuploy_saas_kit.adapters.sql.rows import amounts_from_json, amounts_json
-from kuploy_saas_kit.adapters.sql.take import Found, by_code_points, try_take
+from kuploy_saas_kit.adapters.sql.take import by_code_points, try_take
 from kuploy_saas_kit.errors import StorageError
 from kuploy_saas_kit.plans.ports import (
     Claim,
@@ -44,17 +44,6 @@ class _Wish:
     def counters(self) -> list[CounterKey]:
         return [claim.counter for claim in self.claims]
 
-    def answer(self, found: Found) -> Taken:
-        """What became of it. Of several claims that do not fit the first one is the blocking one."""
-        used = found.used
-        if found.taken:
-            return Taken(TakeOutcome.TAKEN, used)
-        missing = tuple(counter for counter in self.counters if counter not in used)
-        if missing:
-            return Taken(TakeOutcome.UNSEEDED, used, unseeded=missing)
-        blocking = next(claim for claim in self.claims if used[claim.counter] > highest_before(claim))
-        return Taken(TakeOutcome.REFUSED, used, blocking)
-
 
 class UsageVerbs(CounterVerbs):
     """`UsageStore` and `HoldingStore` in SQL.
@@ -65,12 +54,12 @@ class UsageVerbs(CounterVerbs):
 
     def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
         ordered = checked_claims(claims)
-        wish = _Wish(ordered, (claims[0].scope, key) if key is not None else None, ttl)
-        if wish.place is None:
+        if key is None:
             with self._asking() as ask:
-                found = self._try(ask, wish)
-            if not found.may_be_swept:
-                return wish.answer(found)
+                answer, may_be_swept = try_take(ask, self._tables, ordered, self._moment)
+            if not may_be_swept:
+                return answer
+        wish = _Wish(ordered, (claims[0].scope, key) if key is not None else None, ttl)
         for attempt in range(_ATTEMPTS):
             try:
                 with self._writing() as connection:
@@ -89,16 +78,12 @@ class UsageVerbs(CounterVerbs):
             same = amounts_from_json(held.amounts) == amounts_of(wish.claims)
             outcome = TakeOutcome.HELD if same else TakeOutcome.CONFLICT
             return Taken(outcome, self._values(connection, wish.counters))
-        found = self._try(asked_through(connection), wish)
-        if found.may_be_swept and not swept:
+        answer, may_be_swept = try_take(asked_through(connection), self._tables, wish.claims, self._moment)
+        if may_be_swept and not swept:
             raise _Again
-        if wish.place is not None and not found.taken:
+        if wish.place is not None and answer.outcome is not TakeOutcome.TAKEN:
             self._delete_holdings(connection, [wish.place])
-        return wish.answer(found)
-
-    def _try(self, ask: Ask, wish: _Wish) -> Found:
-        """Take all claims in one round trip, or none."""
-        return try_take(ask, self._tables, wish.claims, lambda: self._moment(ask.dialect))
+        return answer
 
     def _hold(self, connection: Connection, wish: _Wish) -> Any:
         """Make the holding, if the take has a key; or return the row that holds the key already.
