@@ -3,6 +3,7 @@
 KitError
 ├── ConfigurationError            wired wrong: mend the configuration, then start again
 ├── StorageError                  a store failed: retry later; the cause is kept
+│   └── StoredPlansError          the stored plans are no catalog (.stored): sync a license, or save the lost plan
 ├── InvalidValueError             a value that cannot exist: mend the caller (also a ValueError)
 │   └── CatalogError              a plan catalog that contradicts itself
 ├── PlanError
@@ -42,6 +43,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from kuploy_saas_kit.plans.ceiling import CeilingViolation
     from kuploy_saas_kit.plans.decision import Decision
+    from kuploy_saas_kit.plans.ports import StoredPlans
 
 
 class KitError(Exception):
@@ -54,6 +56,14 @@ class ConfigurationError(KitError):
 
 class StorageError(KitError):
     """A store could not do what was asked; nothing is half-written and the cause is kept."""
+
+
+class StoredPlansError(StorageError):
+    """The stored plans contradict each other: a tool of somebody's changed them. `stored` is all else that was read."""
+
+    def __init__(self, message: str, stored: StoredPlans) -> None:
+        super().__init__(message)
+        self.stored = stored
 
 
 class InvalidValueError(KitError, ValueError):

@@ -17,6 +17,7 @@ from kuploy_saas_kit.errors import (
     InvalidValueError,
     NeverGateKeyError,
     PlanVersionConflictError,
+    StorageError,
 )
 from kuploy_saas_kit.license import LicenseStatus
 from kuploy_saas_kit.model.subscription import OrgSubscription, StripeSpace
@@ -117,6 +118,23 @@ def test_another_processs_write_is_seen_at_the_next_tick(world: World) -> None:
     assert mine.gate.allows("acme", "aiAssistant")
     mine._tick()
     assert not mine.gate.allows("acme", "aiAssistant")
+
+
+def test_a_change_of_everyone_outlives_a_store_that_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that fails while a change is followed hides it from nobody: what is kept is forgotten all the same."""
+    kit = world.kit()
+    kit.run_once()
+    kit.gate.begin_keeping(world.store.load_plans().catalog)
+    world.store.put_subscription(subscription(kit.gateway.space()), expected_version=0)
+    kit._tick()
+    assert kit.gate.allows("acme", "aiAssistant")
+    world.store.use_space(StripeSpace("acct_live", livemode=True))
+    with monkeypatch.context() as broken:
+        broken.setattr(world.store, "load_plans", None)
+        with pytest.raises(StorageError):
+            kit._tick()
+    kit._tick()
+    assert not kit.gate.allows("acme", "aiAssistant")
 
 
 def test_started_and_stopped(world: World) -> None:

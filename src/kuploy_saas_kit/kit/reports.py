@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """What one run did. *plans* is None where the catalog was applied already, *provision* where Stripe was not due.
+    """What one run did. *plans* is None where they were the catalog already, *provision* where Stripe was not due.
 
     *problems* are what hindered it, in words; the next run tries again.
     """

@@ -23,6 +23,7 @@ from kuploy_saas_kit.errors import (
     InvalidValueError,
     KitError,
     PlanVersionConflictError,
+    StoredPlansError,
     storage_errors,
 )
 from kuploy_saas_kit.kit.config import CatalogAuthority, KeysSource, KitConfig, keys_from_env
@@ -43,6 +44,8 @@ from kuploy_saas_kit.plans.ports import (
     ChangeWatch,
     CountingStore,
     Everyone,
+    PlansReplaced,
+    StoredPlans,
 )
 from kuploy_saas_kit.plans.revisions import next_revision
 
@@ -272,13 +275,13 @@ class SaasKit:
             changes = self._store.changes(self._cursor)
         if changes.cursor == self._cursor:
             return
-        self._cursor = changes.cursor
         if isinstance(changes.org_ids, Everyone):
-            self.gate.publish_plans(self._stored_catalog())
             self.gate.forget_all()
-            return
-        for org_id in changes.org_ids:
-            self.gate.forget(org_id)
+            self.gate.publish_plans(self._stored_catalog())
+        else:
+            for org_id in changes.org_ids:
+                self.gate.forget(org_id)
+        self._cursor = changes.cursor  # last: what could not be followed is followed by the next tick
 
     def _compare_when_due(self) -> timedelta:
         """Carry out what is due; how long until the next look."""
@@ -319,10 +322,18 @@ class SaasKit:
 
     def _replace_plans(self, done: Carried, catalog: PlanCatalog, revision: int, source: str) -> None:
         with storage_errors("store the plans"):
-            stored = self._store.load_plans()
-            wanted = next_revision(stored, revision, source)
-            if stored.catalog is None or stored.revision is None or stored.revision < wanted:
-                done.plans = self._store.replace_plans(catalog, revision=wanted, source=source)
+            wanted = next_revision(self._replaceable_plans(), revision, source)
+            replaced: PlansReplaced = self._store.replace_plans(catalog, revision=wanted, source=source)
+        if replaced.changed or replaced.deactivated:
+            done.plans = replaced
+
+    def _replaceable_plans(self) -> StoredPlans:
+        """What is stored, for those who are about to replace it: without a catalog also where it is none any more."""
+        try:
+            stored: StoredPlans = self._store.load_plans()
+        except StoredPlansError as error:
+            return error.stored
+        return stored
 
     def _provision(self, done: Carried, force: bool) -> None:  # noqa: FBT001 - a step of `_carry_out`
         if self._keys is None or self._keys() is None:
@@ -351,7 +362,7 @@ class SaasKit:
         grant = self.license.snapshot().grant
         require_within_ceiling(plan, grant)
         with storage_errors("load the plans"):
-            current = self._store.load_plans().catalog
+            current = self._replaceable_plans().catalog
         others = [other for other in current or () if other.slug != plan.slug]
         PlanCatalog([*others, plan])
         return ceiling_violations(plan, grant)

@@ -95,7 +95,11 @@ class PlanStore(Protocol):
     """Keeps the plans. Rows are never deleted: a plan that is gone is inactive and keeps its rights."""
 
     def load_plans(self) -> StoredPlans:
-        """All plans, inactive ones too, and the catalog revision that was applied last."""
+        """All plans, inactive ones too, and the catalog revision that was applied last.
+
+        Plans that are no catalog, such as those whose default somebody deleted by hand, are `StoredPlansError` with
+        all else, so that a catalog can be applied in their place.
+        """
 
     def replace_plans(self, catalog: PlanCatalog, *, revision: int, source: str = "") -> PlansReplaced:
         """Make the stored plans be *catalog*, in one step; a plan that it lacks becomes inactive.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, RowMapping, Select, func, select, update
@@ -13,7 +14,7 @@ from kuploy_saas_kit.adapters.sql.connection import upsert
 from kuploy_saas_kit.adapters.sql.feed import FeedVerbs
 from kuploy_saas_kit.adapters.sql.projection import show_mappings
 from kuploy_saas_kit.adapters.sql.rows import catalog_digest, plan_from_row, plan_row
-from kuploy_saas_kit.errors import InvalidValueError, StorageError
+from kuploy_saas_kit.errors import InvalidValueError, StorageError, StoredPlansError
 from kuploy_saas_kit.model.plan import Plan, PlanCatalog
 from kuploy_saas_kit.plans.ports import PlanSaved, PlansReplaced, StoredPlans
 
@@ -30,7 +31,8 @@ class PlanVerbs(FeedVerbs):
             applied = connection.execute(select(catalog.revision, catalog.source)).one_or_none()
             rows = self._plan_rows(connection)
         revision, source = (None, "") if applied is None else applied
-        return StoredPlans(_catalog(_plans(rows)), revision, _versions(rows), source)
+        stored = StoredPlans(None, revision, _versions(rows), source)
+        return replace(stored, catalog=_catalog(_plans(rows), stored)) if rows else stored
 
     def replace_plans(self, catalog: PlanCatalog, *, revision: int, source: str = "") -> PlansReplaced:
         with self._writing() as connection:
@@ -131,8 +133,8 @@ def _plan(row: RowMapping) -> Plan:
         raise StorageError(f"the stored plan {row['planId']!r} cannot be read: {error}") from error
 
 
-def _catalog(plans: Mapping[str, Plan]) -> PlanCatalog | None:
+def _catalog(plans: Mapping[str, Plan], stored: StoredPlans) -> PlanCatalog:
     try:
-        return PlanCatalog(plans.values()) if plans else None
+        return PlanCatalog(plans.values())
     except InvalidValueError as error:
-        raise StorageError(f"the stored plans are no catalog: {error}") from error
+        raise StoredPlansError(f"the stored plans are no catalog: {error}", stored) from error
