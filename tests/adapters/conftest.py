@@ -1,6 +1,7 @@
 """Databases of each kind, for tests of the SQL stores."""
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import count
@@ -9,11 +10,17 @@ from typing import Any
 
 import pytest
 from sqlalchemy import event
+from tests.adapters.ways import Proxy
 from tests.conftest import examples, why_no_postgres
 
 from kuploy_saas_kit.adapters import SqlStore
 from kuploy_saas_kit.adapters.sql.store import AllVerbs
+from kuploy_saas_kit.testing.clock import ManualClock
+from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW
+from kuploy_saas_kit.testing.conformance.billing import TEST_MODE, made, mapping
 from kuploy_saas_kit.testing.conformance.crew import WORKERS, ThreadCrew
+from kuploy_saas_kit.testing.conformance.plans import CATALOG, assignment
+from kuploy_saas_kit.testing.conformance.usage import claims, seed
 
 DATABASES = ["sqlite"] if why_no_postgres() else ["sqlite", "postgresql"]
 """One test says that PostgreSQL is missing, where it is; hundreds would hide what else is skipped."""
@@ -86,6 +93,36 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'kit.db'}"
     schemas: Schemas = request.getfixturevalue("schemas")
     return schemas.new(migrated=True)
+
+
+@pytest.fixture
+def place(schemas: Schemas) -> str:
+    """Tables in which each verb finds something to change."""
+    url = schemas.new(migrated=True)
+    prepare(url)
+    return url
+
+
+@pytest.fixture
+def proxy(place: str) -> Iterator[Proxy]:
+    """A way to them that can be cut."""
+    with tempfile.TemporaryDirectory() as folder, closing(Proxy(place, Path(folder))) as proxy:
+        yield proxy
+
+
+def prepare(url: str) -> None:
+    """Something for each verb to change, with holdings that expired a minute ago among it."""
+    with closing(SqlStore.from_url(url, clock=ManualClock(NOW - MINUTE))) as store:
+        seed(store)
+        store.take(claims(2, cap=9), key="expired", ttl=MINUTE / 2)
+        store.take(claims(1, org="umbrella"), key="expired", ttl=MINUTE / 2)
+        store.take(claims(1, cap=9), key="held", ttl=60 * MINUTE)
+        store.take(claims(3, cap=9))
+        store.take_lease("sweep", "a", 60 * MINUTE)
+        store.replace_plans(CATALOG, revision=1)
+        store.put_assignment(assignment("acme", "pro"))
+        store.put_mapping(TEST_MODE, mapping(), made())
+        store.keep_customer(TEST_MODE, "acme", "cus_0")
 
 
 def some_threads(store: object) -> ThreadCrew:

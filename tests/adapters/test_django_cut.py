@@ -1,14 +1,11 @@
 """PostgreSQL goes away in the middle of a verb of the Django store: nothing is half-written, and then all is well."""
 
-import tempfile
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from django.db import Error, close_old_connections, transaction
-from tests.adapters.conftest import Schemas
 from tests.adapters.django_host import database
+from tests.adapters.ways import Proxy
 from tests.conftest import why_no_postgres
 
 from kuploy_saas_kit.adapters import DjangoStore
@@ -19,24 +16,9 @@ from kuploy_saas_kit.testing.conformance.base import NOW
 if reason := why_no_postgres():
     pytest.skip(reason, allow_module_level=True)
 
-from tests.adapters.test_postgresql_dies import VERBS, WRITING, Proxy, Rows, Verb, prepare
+from tests.adapters.test_postgresql_dies import VERBS, WRITING, Rows, Verb
 
 IN_A_BLOCK = ("take", "take that sweeps", "put_subscription")
-
-
-@pytest.fixture
-def place(schemas: Schemas) -> str:
-    """Tables in which each verb finds something to change."""
-    url = schemas.new(migrated=True)
-    prepare(url)
-    return url
-
-
-@pytest.fixture
-def proxy(place: str) -> Iterator[Proxy]:
-    """A way to them that can be cut."""
-    with tempfile.TemporaryDirectory() as folder, closing(Proxy(place, Path(folder))) as proxy:
-        yield proxy
 
 
 def test_each_verb_by_itself(place: str, proxy: Proxy) -> None:

@@ -1,20 +1,18 @@
 """PostgreSQL goes away in the middle of every verb: a clear error, nothing half-written, and all is well afterwards."""
 
 import inspect
-import select
-import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import pytest
-from tests.adapters.conftest import Schemas
-from tests.adapters.ways import Way
+from tests.adapters.conftest import Schemas, prepare
+from tests.adapters.ways import Proxy
 from tests.conftest import why_no_postgres
 from tests.kit.world import CATALOG as HUBS_CATALOG
 from tests.kit.world import World, make_world
@@ -32,7 +30,7 @@ from kuploy_saas_kit.testing.conformance.billing import LIVE, ROW, TEST_MODE, ma
 from kuploy_saas_kit.testing.conformance.license import CLAIM, RECORD
 from kuploy_saas_kit.testing.conformance.plans import CATALOG, PRO, assignment
 from kuploy_saas_kit.testing.conformance.threads import FromThreads
-from kuploy_saas_kit.testing.conformance.usage import claims, seed
+from kuploy_saas_kit.testing.conformance.usage import claims
 from kuploy_saas_kit.testing.servers import PostgresServer, postgres_schema
 
 if reason := why_no_postgres():
@@ -116,64 +114,6 @@ def of(kind: type, verbs: dict[str, Verb]) -> dict[str, Verb]:
 def test_the_table_has_every_verb(kind: type) -> None:
     """A verb that is new has to stand in the tables above."""
     assert {name.split(" ")[0] for name in of(kind, VERBS)} == public(kind) - NO_VERBS
-
-
-class Proxy(Way):
-    """A way to the server that is cut after so many requests more, whatever sends them."""
-
-    def __init__(self, server: str, folder: Path) -> None:
-        self.left: int | None = None
-        socket_file = ".s.PGSQL.5432"
-        place, _, options = server.partition("host=")
-        there, _, options = options.partition("&")
-        self.url = f"{place}host={folder}&{options}"
-        super().__init__(Path(there) / socket_file, folder / socket_file)
-
-    def carry(self, client: socket.socket, server: socket.socket) -> None:
-        with suppress(ConnectionError):
-            server.sendall(client.recv(1 << 16))  # the beginning of a connection is no request
-            while True:
-                ready, _, _ = select.select([client, server], [], [])
-                came = ready[0].recv(1 << 16)
-                if not came or (ready[0] is client and self._is_cut()):
-                    return
-                (server if ready[0] is client else client).sendall(came)
-
-    def _is_cut(self) -> bool:
-        if self.left is None:
-            return False
-        self.left -= 1
-        return self.left < 0
-
-
-@pytest.fixture
-def place(schemas: Schemas) -> str:
-    """Tables in which each verb finds something to change."""
-    url = schemas.new(migrated=True)
-    prepare(url)
-    return url
-
-
-@pytest.fixture
-def proxy(place: str) -> Iterator[Proxy]:
-    """A way to them."""
-    with tempfile.TemporaryDirectory() as folder, closing(Proxy(place, Path(folder))) as proxy:
-        yield proxy
-
-
-def prepare(url: str) -> None:
-    """Something for each verb to change, with holdings that expired a minute ago among it."""
-    with closing(SqlStore.from_url(url, clock=ManualClock(NOW - MINUTE))) as store:
-        seed(store)
-        store.take(claims(2, cap=9), key="expired", ttl=MINUTE / 2)
-        store.take(claims(1, org="umbrella"), key="expired", ttl=MINUTE / 2)
-        store.take(claims(1, cap=9), key="held", ttl=60 * MINUTE)
-        store.take(claims(3, cap=9))
-        store.take_lease("sweep", "a", 60 * MINUTE)
-        store.replace_plans(CATALOG, revision=1)
-        store.put_assignment(assignment("acme", "pro"))
-        store.put_mapping(TEST_MODE, mapping(), made())
-        store.keep_customer(TEST_MODE, "acme", "cus_0")
 
 
 def called(url: str) -> Any:

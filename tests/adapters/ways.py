@@ -1,7 +1,8 @@
-"""A way to a server on which a test may let requests or answers get lost."""
+"""Ways to a server on which a test may let requests or answers get lost."""
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 from abc import ABC, abstractmethod
@@ -44,3 +45,31 @@ class Way(ABC):
         with client, socket.socket(socket.AF_UNIX) as server:
             server.connect(self._server)
             self.carry(client, server)
+
+
+class Proxy(Way):
+    """A way to a PostgreSQL server that is cut after so many requests more, whatever sends them."""
+
+    def __init__(self, server: str, folder: Path) -> None:
+        self.left: int | None = None
+        socket_file = ".s.PGSQL.5432"
+        place, _, options = server.partition("host=")
+        there, _, options = options.partition("&")
+        self.url = f"{place}host={folder}&{options}"
+        super().__init__(Path(there) / socket_file, folder / socket_file)
+
+    def carry(self, client: socket.socket, server: socket.socket) -> None:
+        with suppress(ConnectionError):
+            server.sendall(client.recv(1 << 16))  # the beginning of a connection is no request
+            while True:
+                ready, _, _ = select.select([client, server], [], [])
+                came = ready[0].recv(1 << 16)
+                if not came or (ready[0] is client and self._is_cut()):
+                    return
+                (server if ready[0] is client else client).sendall(came)
+
+    def _is_cut(self) -> bool:
+        if self.left is None:
+            return False
+        self.left -= 1
+        return self.left < 0
