@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, RowMapping, Select, func, select, update
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy import Connection, Dialect, RowMapping, select, update
 
-from kuploy_saas_kit.adapters._rules import PlansUpdate, catalog_update, check_storable, plan_update
-from kuploy_saas_kit.adapters.sql.connection import upsert
+from kuploy_saas_kit.adapters._rules import PlansUpdate, catalog_update, plan_update
+from kuploy_saas_kit.adapters.sql.connection import Ask, upsert
 from kuploy_saas_kit.adapters.sql.feed import FeedVerbs
+from kuploy_saas_kit.adapters.sql.layout import Tables
 from kuploy_saas_kit.adapters.sql.projection import show_mappings
 from kuploy_saas_kit.adapters.sql.rows import catalog_digest, plan_from_row, plan_row
 from kuploy_saas_kit.errors import InvalidValueError, StorageError, StoredPlansError
@@ -35,26 +36,28 @@ class PlanVerbs(FeedVerbs):
         return replace(stored, catalog=_catalog(_plans(rows), stored)) if rows else stored
 
     def replace_plans(self, catalog: PlanCatalog, *, revision: int, source: str = "") -> PlansReplaced:
+        digest = catalog_digest(catalog)
+        with self._asking() as ask:
+            if self._stays(ask, (digest, len(catalog)), revision, source):
+                return PlansReplaced(applied=True)
         with self._writing() as connection:
-            held = self._lock_catalog(connection, self._present(len(catalog)))
-            if held.revision is not None and revision < held.revision:
+            held = self._lock_catalog(connection)
+            if held is not None and revision < held:
                 return PlansReplaced(applied=False)
-            for plan in catalog:
-                check_storable(plan)
-            digest = catalog_digest(catalog)
-            replaced = PlansReplaced(applied=True)
-            if (held.digest, held.present) != (digest, len(catalog)):
-                replaced = self._replace(connection, catalog)
-                connection.execute(update(self._tables.catalog).values(digest=digest))
-            if (held.revision, held.source) != (revision, source):
-                connection.execute(update(self._tables.catalog).values(revision=revision, source=source))
-            return replaced
+            rows = self._plan_rows(connection)
+            changes = catalog_update(_plans(rows), catalog)
+            self._apply(connection, rows, changes)
+            written = {"revision": revision, "source": source, "digest": digest}
+            connection.execute(update(self._tables.catalog).values(written))
+            return PlansReplaced(applied=True, changed=changes.changed, deactivated=changes.deactivated)
 
-    def _replace(self, connection: Connection, catalog: PlanCatalog) -> PlansReplaced:
-        rows = self._plan_rows(connection)
-        changes = catalog_update(_plans(rows), catalog)
-        self._apply(connection, rows, changes)
-        return PlansReplaced(applied=True, changed=changes.changed, deactivated=changes.deactivated)
+    def _stays(self, ask: Ask, plans: tuple[str, int], revision: int, source: str) -> bool:
+        """Whether these *plans*, a digest and a number, are stored already, and under this revision from now on."""
+        look, move = _of_the_same_plans(self._tables, ask.dialect)
+        held = list(ask.rows(look, plans))
+        if not held or held == [(revision, source)]:
+            return bool(held)
+        return bool(ask.rows(move, (plans[0], revision, source)))
 
     def put_plan(self, plan: Plan, *, expected_version: int) -> PlanSaved:
         with self._writing() as connection:
@@ -67,17 +70,9 @@ class PlanVerbs(FeedVerbs):
             connection.execute(update(self._tables.catalog).values(digest=None))
             return PlanSaved(saved=True, version=version + 1)
 
-    def _lock_catalog(self, connection: Connection, *more: ColumnElement[Any]) -> Row[Any]:
-        """Revision, source and digest as stored, which nobody else changes until this transaction ends."""
-        catalog = self._tables.catalog.c
-        held: Select[Any] = select(catalog.revision, catalog.source, catalog.digest, *more)
-        return connection.execute(held.with_for_update()).one()
-
-    def _present(self, size: int) -> ColumnElement[int]:
-        """How many of the first *size* plans there are: a host's own tools may have deleted some."""
-        plans, versions = self._tables.cloud_plans, self._tables.plan_version
-        both = select(func.count()).select_from(plans.join(versions, plans.c.planId == versions.c.slug))
-        return both.where(versions.c.position < size).scalar_subquery().label("present")
+    def _lock_catalog(self, connection: Connection) -> int | None:
+        """The revision as stored, which nobody else changes until this transaction ends."""
+        return connection.execute(select(self._tables.catalog.c.revision).with_for_update()).scalar_one()
 
     def _plan_rows(self, connection: Connection) -> Sequence[RowMapping]:
         plans, versions = self._tables.cloud_plans, self._tables.plan_version
@@ -105,6 +100,20 @@ class PlanVerbs(FeedVerbs):
             connection.execute(statement.on_conflict_do_update(index_elements=["slug"], set_=columns), risen)
         if changes.rows:
             self._changed(connection, [None])
+
+
+@lru_cache(maxsize=64)
+def _of_the_same_plans(tables: Tables, dialect: Dialect) -> tuple[str, str]:
+    """Look for the revision and source of a catalog of this digest and size; give that digest others.
+
+    The first plans, as many as the catalog has, are counted: a host's own tools may have deleted some.
+    """
+    written = dialect.identifier_preparer.format_table
+    catalog, plans, versions = map(written, (tables.catalog, tables.cloud_plans, tables.plan_version))
+    present = f'SELECT count(*) FROM {plans} JOIN {versions} ON "planId" = slug WHERE position < ?2'  # noqa: S608 - the host's own names
+    look = f"SELECT revision, source FROM {catalog} WHERE digest = ?1 AND ({present}) = ?2"  # noqa: S608 - as above
+    move = f"UPDATE {catalog} SET revision = ?2, source = ?3 WHERE digest = ?1 AND revision <= ?2 RETURNING id"  # noqa: S608 - as above
+    return look, move
 
 
 def _risen(rows: Sequence[RowMapping], changes: PlansUpdate) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from kuploy_saas_kit.model.subscription import Assignment, OrgSubscription, Stri
 from kuploy_saas_kit.plans.ports import CounterKey
 
 _ASSIGNMENT: Final = tuple(field.name for field in fields(Assignment))
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, check_circular=False, separators=(",", ":"))
 _SUBSCRIPTION: Final = tuple(field.name for field in fields(OrgSubscription) if field.name != "space")
 
 
@@ -59,7 +60,7 @@ def catalog_digest(catalog: PlanCatalog) -> str:
         )
         for plan in catalog
     ]
-    return sha256(json.dumps(plans, sort_keys=True).encode()).hexdigest()
+    return sha256(_CANONICAL.encode(plans).encode()).hexdigest()
 
 
 def plan_from_row(row: Mapping[Any, Any]) -> Plan:
