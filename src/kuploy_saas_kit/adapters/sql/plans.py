@@ -72,7 +72,8 @@ class PlanVerbs(FeedVerbs):
 
     def _lock_catalog(self, connection: Connection) -> int | None:
         """The revision as stored, which nobody else changes until this transaction ends."""
-        return connection.execute(select(self._tables.catalog.c.revision).with_for_update()).scalar_one()
+        held: int | None = connection.execute(select(self._tables.catalog.c.revision).with_for_update()).scalar_one()
+        return held
 
     def _plan_rows(self, connection: Connection) -> Sequence[RowMapping]:
         plans, versions = self._tables.cloud_plans, self._tables.plan_version
