@@ -19,7 +19,6 @@ from kuploy_saas_kit.adapters.sql.connection import (
     checked_url,
     database_name,
     driver_needed,
-    lock_out_writers,
     ping_when_idle,
     pool_options,
     prepare_sqlite,
@@ -28,7 +27,7 @@ from kuploy_saas_kit.adapters.sql.connection import (
 )
 from kuploy_saas_kit.adapters.sql.layout import SqlLayout, Tables, tables_of
 from kuploy_saas_kit.adapters.sql.migration import make_tables
-from kuploy_saas_kit.adapters.sql.store import AllVerbs, BoundStore
+from kuploy_saas_kit.adapters.sql.store import AllVerbs, BoundStore, begin_writing, refuse_autocommit
 
 T = TypeVar("T")
 
@@ -49,7 +48,7 @@ class _OneConnection(AllVerbs):
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         with self._transaction(writes=True) as connection:
-            lock_out_writers(connection, self._tables)
+            begin_writing(connection, self._tables)
             yield connection
 
     @contextmanager
@@ -108,6 +107,7 @@ class AsyncSqlStore(AwaitedPlans, AwaitedCounting):
     """
 
     def __init__(self, engine: AsyncEngine, *, layout: SqlLayout | None = None, clock: Clock | None = None) -> None:
+        refuse_autocommit(engine.sync_engine)
         self._engine = engine
         self._tables = tables_of(layout or SqlLayout())
         self._clock = clock

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Dialect, Engine, create_engine
 from sqlalchemy.orm import Session
 
 from kuploy_saas_kit._clock import Clock
@@ -32,11 +32,39 @@ from kuploy_saas_kit.adapters.sql.migration import make_tables
 from kuploy_saas_kit.adapters.sql.plans import PlanVerbs
 from kuploy_saas_kit.adapters.sql.standings import StandingVerbs
 from kuploy_saas_kit.adapters.sql.usage import UsageVerbs
+from kuploy_saas_kit.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from kuploy_saas_kit.adapters.sql.aio import AsyncSqlStore
 
 _DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg"}
+
+
+def refuse_autocommit(engine: Engine) -> None:
+    """`ConfigurationError` for an engine that was made to begin no transactions."""
+    made_with = engine.dialect._on_connect_isolation_level  # noqa: SLF001 - nothing else tells before it connects
+    if engine.get_execution_options().get("isolation_level", made_with) == "AUTOCOMMIT":
+        raise _autocommit(engine.dialect)
+
+
+def begin_writing(connection: Connection, tables: Tables) -> None:
+    """Lock writers out where that is due; `ConfigurationError` where that began no transaction, whoever is to blame."""
+    lock_out_writers(connection, tables)
+    pooled: Any = connection.connection
+    if connection.dialect.name == "sqlite":
+        in_transaction = pooled.driver_connection.in_transaction
+    else:
+        in_transaction = not connection.dialect.detect_autocommit_setting(pooled.dbapi_connection)
+    if not in_transaction:
+        raise _autocommit(connection.dialect)
+
+
+def _autocommit(dialect: Dialect) -> ConfigurationError:
+    level = "SERIALIZABLE" if dialect.name == "sqlite" else "READ COMMITTED"
+    return ConfigurationError(
+        "in AUTOCOMMIT each statement is committed by itself, so a verb could end half done: use an engine without it; "
+        f'of one that create_engine made with it that is engine.execution_options(isolation_level="{level}")'
+    )
 
 
 class AllVerbs(
@@ -78,7 +106,7 @@ class BoundStore(AllVerbs):
     def _writing(self) -> Iterator[Connection]:
         """A savepoint: a verb that raises has changed nothing, whatever the host does with its transaction then."""
         with self._reading() as connection:
-            lock_out_writers(connection, self._tables)
+            begin_writing(connection, self._tables)
             with connection.begin_nested():
                 yield connection
 
@@ -91,6 +119,7 @@ class SqlStore(AllVerbs):
     """
 
     def __init__(self, engine: Engine, *, layout: SqlLayout | None = None, clock: Clock | None = None) -> None:
+        refuse_autocommit(engine)
         self._engine = engine
         self._layout = layout or SqlLayout()
         self._tables = tables_of(self._layout)
@@ -151,7 +180,7 @@ class SqlStore(AllVerbs):
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         with self._transaction(writes=True) as connection:
-            lock_out_writers(connection, self._tables)
+            begin_writing(connection, self._tables)
             yield connection
 
     def _asking(self) -> AbstractContextManager[Ask]:
