@@ -36,6 +36,7 @@ from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.base import NOW
 from kuploy_saas_kit.testing.conformance.crew import ThreadCrew
 
+ATTEMPTS = 5  # a race has misses, up to one in twenty
 ELSEWHERE = StripeSpace("acct_1", livemode=True)
 
 
@@ -578,7 +579,8 @@ LAWS = [
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: f"{law.broken.__name__}-{law.method.__name__}")
 def test_the_law_finds_the_mistake(law: Law) -> None:
-    """A store with this mistake does not pass, and the same store without it does."""
+    """A store with this mistake does not pass, in a race not time after time, and the same store without it does."""
     law.judge(MemoryStore)
     with pytest.raises(AssertionError):
-        law.judge(law.broken)
+        for _ in range(ATTEMPTS):
+            law.judge(law.broken)
