@@ -497,12 +497,13 @@ class Law:
     method: Callable[..., None]
     parameters: Mapping[str, object] = field(default_factory=dict)
 
-    def judge(self, store_class: type[MemoryStore]) -> None:
-        """Hold a new store of this class to the law."""
-        clock = ManualClock(NOW)
-        store = store_class(clock)
-        given = {"store": store, "clock": clock, "crew": ThreadCrew(store), "rounds": 1, **self.parameters}
-        self.method(**{name: given[name] for name in signature(self.method).parameters})
+    def judge(self, store_class: type[MemoryStore], *, times: int = 1) -> None:
+        """Hold new stores of this class to the law."""
+        for _ in range(times):
+            clock = ManualClock(NOW)
+            store = store_class(clock)
+            given = {"store": store, "clock": clock, "crew": ThreadCrew(store), "rounds": 1, **self.parameters}
+            self.method(**{name: given[name] for name in signature(self.method).parameters})
 
 
 usage, holdings = conformance.UsageStoreTests(), conformance.HoldingStoreTests()
@@ -582,5 +583,4 @@ def test_the_law_finds_the_mistake(law: Law) -> None:
     """A store with this mistake does not pass, in a race not time after time, and the same store without it does."""
     law.judge(MemoryStore)
     with pytest.raises(AssertionError):
-        for _ in range(ATTEMPTS):
-            law.judge(law.broken)
+        law.judge(law.broken, times=ATTEMPTS)
