@@ -107,12 +107,14 @@ class PlanVerbs(FeedVerbs):
 def _of_the_same_plans(tables: Tables, dialect: Dialect) -> tuple[str, str]:
     """Look for the revision and source of a catalog of this digest and size; give that digest others.
 
-    The first plans, as many as the catalog has, are counted: a host's own tools may have deleted some.
+    The first plans, as many as the catalog has, are counted, and one is the default: a host's own tools may have
+    deleted some, or taken the flag away.
     """
     written = dialect.identifier_preparer.format_table
     catalog, plans, versions = map(written, (tables.catalog, tables.cloud_plans, tables.plan_version))
     present = f'SELECT count(*) FROM {plans} JOIN {versions} ON "planId" = slug WHERE position < ?2'  # noqa: S608 - the host's own names
-    look = f"SELECT revision, source FROM {catalog} WHERE digest = ?1 AND ({present}) = ?2"  # noqa: S608 - as above
+    has_default = f'EXISTS (SELECT 1 FROM {plans} WHERE "isDefault")'  # noqa: S608 - as above
+    look = f"SELECT revision, source FROM {catalog} WHERE digest = ?1 AND ({present}) = ?2 AND {has_default}"  # noqa: S608 - as above
     move = f"UPDATE {catalog} SET revision = ?2, source = ?3 WHERE digest = ?1 AND revision <= ?2 RETURNING id"  # noqa: S608 - as above
     return look, move
 

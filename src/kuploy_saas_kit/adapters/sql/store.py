@@ -42,7 +42,7 @@ _DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg"}
 
 def refuse_autocommit(engine: Engine) -> None:
     """`ConfigurationError` for an engine that was made to begin no transactions."""
-    made_with = engine.dialect._on_connect_isolation_level  # noqa: SLF001 - nothing else tells before it connects
+    made_with = getattr(engine.dialect, "_on_connect_isolation_level", None)  # nothing else tells before it connects
     if engine.get_execution_options().get("isolation_level", made_with) == "AUTOCOMMIT":
         raise _autocommit(engine.dialect)
 
