@@ -118,16 +118,28 @@ def taken_by(store: SqlStore | RedisStore, cap: int = CAP, instance_cap: int = C
 
 @contextmanager
 def sqlite_place(*, is_durable: bool = True) -> Iterator[tuple[Place, ...]]:
-    """A file; by hand one statement on the driver's own connection, with and without a lock that workers wait for."""
+    """A file; by hand one statement on the driver's own connection.
+
+    Each worker has one, with and without a lock that workers wait for, or all share one under the lock.
+    """
     synchronous = 2 if is_durable else 0  # FULL, which is what connections have by themselves, or OFF
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "kit.db"
 
-        def by_hand(exits: ExitStack, cap: int = CAP, turn: AbstractContextManager[object] | None = None) -> Take:
+        def connected(exits: ExitStack) -> sqlite3.Connection:
             connection = exits.enter_context(
                 closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=30))
             )
             set_synchronous(connection, synchronous)
+            return connection
+
+        def by_hand(
+            exits: ExitStack,
+            cap: int = CAP,
+            turn: AbstractContextManager[object] | None = None,
+            shared: sqlite3.Connection | None = None,
+        ) -> Take:
+            connection = shared or connected(exits)
 
             def take(org: str) -> object:
                 with turn or nullcontext():
@@ -137,8 +149,9 @@ def sqlite_place(*, is_durable: bool = True) -> Iterator[tuple[Place, ...]]:
 
         store = SqlStore.from_url(f"sqlite:///{file}?timeout=30")
         event.listen(store._engine, "connect", lambda connection, _: set_synchronous(connection, synchronous))  # noqa: SLF001
-        with closing(seeded(store)):
-            forms = (by_hand, partial(by_hand, turn=threading.Lock()))
+        with closing(seeded(store)), ExitStack() as exits:
+            in_turn = partial(by_hand, turn=threading.Lock())
+            forms = (by_hand, in_turn, partial(in_turn, shared=connected(exits)))
             name = "SQLite" if is_durable else "SQLite, synchronous = OFF"
             yield (
                 Place(name, taken_by(store), forms, is_target=is_durable),
