@@ -1,5 +1,6 @@
 """The wiring: what one run does, what runs in the background, what other processes see."""
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -7,6 +8,7 @@ import pytest
 from tests.kit.world import CATALOG, KEYS, PRO, World, make_world
 
 from kuploy_saas_kit import CatalogAuthority, SaasKit
+from kuploy_saas_kit.adapters import MemoryStore
 from kuploy_saas_kit.errors import (
     BillingDisabledError,
     CatalogAuthorityError,
@@ -144,6 +146,22 @@ def test_started_and_stopped(world: World) -> None:
         kit.gate.assign("acme", "pro", actor="admin", reason="comp")
         assert kit.gate.check_feature("acme", "whiteLabel").reason is Reason.NOT_IN_LICENSE
     assert kit.gate._kept == {}
+
+
+def test_counters_that_are_away_close_creating_only(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the counters in a store of their own that is away, every org has its features, and nobody acquires."""
+    counters = MemoryStore(world.clock)
+    kit = world.kit(usage_store=counters)
+    kit.run_once()
+    kit.gate.assign("acme", "pro", actor="admin", reason="comp")
+    kit.gate.begin_keeping(world.store.load_plans().catalog)
+    for verb in ("usage_of", "take"):
+        monkeypatch.setattr(counters, verb, None)
+    assert kit.gate.allows("acme", "aiAssistant")
+    assert kit.gate.check_feature("newcomer", "aiAssistant").reason is Reason.NOT_IN_PLAN
+    assert asyncio.run(kit.async_gate.check_feature("another", "aiAssistant")).reason is Reason.NOT_IN_PLAN
+    with pytest.raises(StorageError, match="take the limit"):
+        kit.gate.acquire("acme", "maxProjects")
 
 
 def test_usage_is_reported_to_the_hub(world: World) -> None:

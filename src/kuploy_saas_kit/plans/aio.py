@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Final, Self
@@ -14,6 +15,7 @@ from kuploy_saas_kit.errors import (
     LicenseDeniedError,
     LimitExceededError,
     ReservationExpiredError,
+    StorageError,
     storage_errors,
 )
 from kuploy_saas_kit.model.entitlements import Entitlements
@@ -24,6 +26,7 @@ from kuploy_saas_kit.plans import metering
 from kuploy_saas_kit.plans.allowance import checked_amount
 from kuploy_saas_kit.plans.core import DEFAULT_RESERVATION, GateCore, Standing, Take
 from kuploy_saas_kit.plans.decision import Decision
+from kuploy_saas_kit.plans.ids import check_key, checked_id
 from kuploy_saas_kit.plans.metering import Crossing
 from kuploy_saas_kit.plans.outcomes import Drift, OrgOverview, Released
 from kuploy_saas_kit.plans.policy import GatePolicy
@@ -107,13 +110,14 @@ class AsyncGate(GateCore):
 
         Raises:
             KeyConflictError: *key* holds something else.
-            InvalidValueError: *amount* is not a positive int, or *limit* is a meter.
+            InvalidValueError: *amount* is not a positive int, *limit* is a meter, or an id is empty or no text.
             StorageError: it could not be counted, so it is not granted.
         """
         return await self.acquire_all(org_id, {limit: amount}, key=key)
 
     async def acquire_all(self, org_id: str, amounts: Mapping[str, int], *, key: str | None = None) -> Decision:
         """Take all of *amounts* or none, as `acquire` does; a refusal names the limit that had no room."""
+        check_key(key)
         standing = await self._standing(org_id)
         take = self._take(amounts, standing)
         if isinstance(take, Decision):
@@ -128,6 +132,8 @@ class AsyncGate(GateCore):
 
         Without a key a counter stops at 0 and the rest is reported as drift.
         """
+        checked_id(org_id, "org_id")
+        check_key(key)
         spec = self._counted_spec(limit)
         with storage_errors(f"release {spec.key}"):
             if key is not None:
@@ -175,6 +181,7 @@ class AsyncGate(GateCore):
         An *event_key* counts once, for ever. Time that crosses a period's end is split; a late event counts in its
         own period.
         """
+        checked_id(event_key, "event_key")
         spec = self._meter_spec(limit)
         standing = await self._standing(org_id)
         entries = self._meter_entries(standing, spec, checked_amount(amount, limit), metering.checked_instant(at))
@@ -207,7 +214,7 @@ class AsyncGate(GateCore):
 
     async def entitlements(self, org_id: str) -> Entitlements:
         """Everything that *org_id* has: license × plan, without keys that the product lacks."""
-        return self._entitlements(await self._standing(org_id))
+        return self._entitlements(await self._resolution(org_id))
 
     async def assign(self, org_id: str, slug: str, *, actor: str, reason: str, until: datetime | None = None) -> None:
         """Put *org_id* on a plan by hand (`internal`, a comp, a lift during an incident), until *until* or for good.
@@ -221,6 +228,7 @@ class AsyncGate(GateCore):
 
     async def unassign(self, org_id: str, *, actor: str, reason: str) -> None:
         """Take an assignment away; the org is on its subscription or the default plan again."""
+        checked_id(org_id, "org_id")
         with storage_errors("end an assignment"):
             await self._subscriptions.end_assignment(org_id, actor=actor, reason=reason, at=self._clock.now())
         self.forget(org_id)
@@ -249,18 +257,26 @@ class AsyncGate(GateCore):
     async def _feature_decision(self, org_id: str, feature: str, operation: Operation) -> Decision:
         if not self._has_feature(feature):
             return self._unknown(feature)
-        generation = self._answers.generation
-        standing = await self._standing(org_id)
-        if self._answers.catalog is not None and org_id not in self._kept:
-            self._keep(standing, await self._known_use(standing), generation)
-        return self._feature(feature, operation, standing)
+        return self._feature(feature, operation, await self._resolution(org_id))
 
     async def _fresh_feature(self, org_id: str, feature: str) -> Decision:
         if not self._has_feature(feature):
             return self._unknown(feature)
-        return self._feature(feature, Operation.USE, await self._standing(org_id))
+        return self._feature(feature, Operation.USE, (await self._standing(org_id)).resolution)
+
+    async def _resolution(self, org_id: str) -> PlanResolution:
+        """The plan from memory; else from the stores, to be kept where somebody drops what has changed."""
+        kept = self._kept_resolution(org_id)
+        if kept is not None:
+            return kept
+        generation = self._answers.generation
+        standing = await self._standing(org_id)
+        if self._answers.catalog is not None:
+            self._keep(standing, await self._known_use(standing), generation)
+        return standing.resolution
 
     async def _standing(self, org_id: str) -> Standing:
+        checked_id(org_id, "org_id")
         with storage_errors("read what the org is on"):
             row = await self._subscriptions.standing(org_id)
             return self._resolve(org_id, row, await self._catalog())
@@ -272,10 +288,12 @@ class AsyncGate(GateCore):
         return (await self._plans.load_plans()).catalog
 
     async def _known_use(self, standing: Standing) -> Mapping[str, int]:
+        """What tells a new org from a made-up id. It decides on keeping alone, so it may fail: nothing is counted."""
         if standing.is_known:
             return {}
-        with storage_errors("read what the org uses"):
+        with suppress(StorageError), storage_errors("read what the org uses"):
             return await self._usage.usage_of(standing.org_id)
+        return {}
 
     async def _taken(self, take: Take, key: str | None, ttl: timedelta | None) -> Taken:
         with storage_errors("take the limit"):

@@ -11,6 +11,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import TypeAlias
 
@@ -24,20 +25,20 @@ _TableKey: TypeAlias = tuple[str | None, PlanSource]
 
 
 class Table:
-    """The decisions of one plan by feature, and beside them the bare answers.
+    """One plan and its decisions by feature, and beside them the bare answers.
 
     `allows` reads those alone: a decision is an object of its own in memory, and with a thousand features fetching it
     costs more than the check.
     """
 
-    __slots__ = ("decisions", "granted")
+    __slots__ = ("decisions", "granted", "resolution")
 
-    def __init__(self, decisions: dict[str, Decision]) -> None:
-        self.decisions = decisions
-        self.granted = _bare(decisions)
+    def __init__(self, resolution: PlanResolution, decisions: dict[str, Decision]) -> None:
+        self.follow(resolution, decisions)
 
-    def follow(self, decisions: dict[str, Decision]) -> None:
-        """Let the answers be those of *decisions*, for every org of the plan."""
+    def follow(self, resolution: PlanResolution, decisions: dict[str, Decision]) -> None:
+        """Let the answers be those of *resolution*, for every org of the plan."""
+        self.resolution = resolution
         self.decisions = decisions
         self.granted = _bare(decisions)
 
@@ -89,7 +90,15 @@ class Answers:
                 self._tables.clear()
                 self._drop_all()
             for key, table in self._tables.items():
-                table.follow(self._decisions(key))
+                table.follow(self._resolution(key), self._decisions(key))
+
+    def resolution(self, org_id: str) -> PlanResolution | None:
+        """The plan that is kept for *org_id*, until when it holds by time; None where nothing is kept."""
+        end = self._ends.get(org_id)  # first: it is there before the org is, and gone after it
+        table = self.kept.get(org_id)
+        if table is None or end is None:
+            return None if table is None else table.resolution
+        return replace(table.resolution, valid_until=end)
 
     def keep(self, org_id: str, resolution: PlanResolution, generation: int) -> None:
         """Keep the answer for *org_id*, unless something was dropped since *generation*."""
@@ -131,7 +140,7 @@ class Answers:
 
     def _table(self, key: _TableKey) -> Table:
         if key not in self._tables:
-            self._tables[key] = Table(self._decisions(key))
+            self._tables[key] = Table(self._resolution(key), self._decisions(key))
         return self._tables[key]
 
     def _decisions(self, key: _TableKey) -> dict[str, Decision]:

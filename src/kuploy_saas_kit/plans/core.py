@@ -35,6 +35,7 @@ from kuploy_saas_kit.plans.allowance import (
 from kuploy_saas_kit.plans.answers import Answers
 from kuploy_saas_kit.plans.decision import Decision
 from kuploy_saas_kit.plans.explain import explained, feature_rows, limit_rows
+from kuploy_saas_kit.plans.ids import checked_id
 from kuploy_saas_kit.plans.metering import Crossing
 from kuploy_saas_kit.plans.outcomes import OrgOverview
 from kuploy_saas_kit.plans.policy import GatePolicy
@@ -178,6 +179,13 @@ class GateCore:
         resolution = resolve(row, catalog, now=now, past_due_grace=self.policy.past_due_grace)
         return Standing(org_id, row, resolution)
 
+    def _kept_resolution(self, org_id: str) -> PlanResolution | None:
+        """The plan that memory has for *org_id*, unless it has ended by time."""
+        kept = self._answers.resolution(org_id)
+        if kept is None or kept.valid_until is None:
+            return kept
+        return kept if self._clock.now() < kept.valid_until else None
+
     def _keep(self, standing: Standing, used: Mapping[str, int], generation: int) -> None:
         # Ids that nobody ever wrote about are not kept: anybody can make them up.
         if standing.is_known or used:
@@ -191,13 +199,11 @@ class GateCore:
             self._log_unknown(key)
         return is_known
 
-    def _feature(self, key: str, operation: Operation, standing: Standing) -> Decision:
-        return feature_decision(
-            self._schema.canonical(key), operation, self._facts(), standing.resolution, self._schema
-        )
+    def _feature(self, key: str, operation: Operation, resolution: PlanResolution) -> Decision:
+        return feature_decision(self._schema.canonical(key), operation, self._facts(), resolution, self._schema)
 
-    def _entitlements(self, standing: Standing) -> Entitlements:
-        return entitlements_of(self._facts(), standing.resolution, self._schema)
+    def _entitlements(self, resolution: PlanResolution) -> Entitlements:
+        return entitlements_of(self._facts(), resolution, self._schema)
 
     def _limit_spec(self, key: str) -> LimitSpec | None:
         self._schema.check_may_gate(key)
@@ -376,6 +382,7 @@ class GateCore:
     def _assignment(
         self, org_id: str, slug: str, catalog: PlanCatalog | None, by: tuple[str, str], until: datetime | None
     ) -> Assignment:
+        checked_id(org_id, "org_id")
         actor, reason = by
         now = self._clock.now()
         if not actor or not reason:
