@@ -1,17 +1,23 @@
 """The revisions of the tables: complete, repeatable, and only about the kit's own."""
 
+import threading
+from collections.abc import Callable
 from contextlib import closing
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, inspect, text
+from tests.adapters.conftest import Schemas
+from tests.conftest import why_no_postgres
 
+from kuploy_saas_kit import SaasKit
 from kuploy_saas_kit.adapters import SqlLayout, SqlStore
 from kuploy_saas_kit.adapters.sql import migrate_on
 from kuploy_saas_kit.adapters.sql.layout import SCHEMA_VERSION, Tables, tables_of
 from kuploy_saas_kit.adapters.sql.migration import make_tables
-from kuploy_saas_kit.errors import StorageError
+from kuploy_saas_kit.errors import ConfigurationError, StorageError
+from kuploy_saas_kit.license import LicenseConfig
 from kuploy_saas_kit.testing.conformance.plans import CATALOG
 from kuploy_saas_kit.testing.conformance.usage import claims, seed
 
@@ -112,3 +118,59 @@ def test_the_function_without_tables(empty_url: str) -> None:
         store.migrate()
         seed(store)
         assert store.take(claims()).used == {("acme", "maxProjects"): 1, ("", "maxProjects"): 1}
+
+
+def at_no_revision(_store: SqlStore) -> None:
+    """Nobody has migrated yet."""
+
+
+def at_the_first_revision(store: SqlStore) -> None:
+    """An earlier version of the kit has migrated."""
+    with store._engine.begin() as connection:
+        make_tables(connection, store._tables, "0001")
+
+
+def without_the_function(store: SqlStore) -> None:
+    """Only the tables were restored."""
+    store.migrate()
+    with store._engine.begin() as connection:
+        connection.execute(text("DROP FUNCTION kuploy_saas_take"))
+
+
+@pytest.mark.parametrize("left", [at_no_revision, at_the_first_revision, without_the_function])
+def test_tables_that_are_not_as_they_should_be(empty_url: str, left: Callable[[SqlStore], None]) -> None:
+    """The store says so when it is asked, with the command to run, until `migrate` has run."""
+    with closing(SqlStore.from_url(empty_url)) as store:
+        if store.is_embedded and left is without_the_function:
+            pytest.skip("SQLite has no functions")
+        left(store)
+        with pytest.raises(StorageError, match="kuploy-saas-kit store migrate"):
+            store.require_tables()
+        store.migrate()
+        store.require_tables()
+
+
+def test_tables_of_a_newer_version(empty_url: str) -> None:
+    """While a deploy goes through the machines, processes of the version before may start; they do not migrate."""
+    with closing(SqlStore.from_url(empty_url)) as store:
+        store.migrate()
+        with store._engine.begin() as connection:
+            connection.execute(text("UPDATE kuploy_saas_schema_version SET version_num = '9999'"))
+        store.require_tables()
+        with pytest.raises(ConfigurationError, match="newer version"):
+            store.migrate()
+
+
+@pytest.mark.skipif(why_no_postgres() is not None, reason=str(why_no_postgres()))
+@pytest.mark.parametrize("left", [at_no_revision, at_the_first_revision, without_the_function])
+def test_a_kit_over_such_tables(schemas: Schemas, left: Callable[[SqlStore], None]) -> None:
+    """It does not start, before anything else happens; a run of a scheduler's says so."""
+    with closing(SqlStore.from_url(schemas.new(migrated=False))) as store:
+        left(store)
+        config = LicenseConfig(hub_url="http://127.0.0.1:9", trust="tls_only")
+        kit = SaasKit(config, store)
+        with pytest.raises(StorageError, match="kuploy-saas-kit store migrate"):
+            kit.start()
+        assert not any(thread.name.startswith("kuploy-saas-kit") for thread in threading.enumerate())
+        assert any("kuploy-saas-kit store migrate" in problem for problem in kit.run_once().problems)
+        kit.stop()

@@ -1,16 +1,23 @@
 """`store migrate`, `store check`, and where files are."""
 
 import json
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url, text
 from tests.cli.instance import Instance
+from tests.conftest import why_no_postgres
 
+from kuploy_saas_kit.adapters import SqlStore
+from kuploy_saas_kit.adapters.sql.migration import make_tables
 from kuploy_saas_kit.cli.findings import Level
 from kuploy_saas_kit.cli.store.disks import ephemeral_kind
-from kuploy_saas_kit.cli.store.selftest import disk_finding, lease_findings
+from kuploy_saas_kit.cli.store.selftest import disk_finding, lease_findings, take_finding
 from kuploy_saas_kit.cli.wiring import StoreUrls
+from kuploy_saas_kit.plans.ports import TakeOutcome
+from kuploy_saas_kit.testing.servers import PostgresServer
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 MOUNTS = """\
@@ -46,6 +53,36 @@ def test_check_finds_missing_tables(instance: Instance) -> None:
     assert told["store"]["level"] == "fail"
     assert "kit's tables" in told["store"]["seen"]
     assert "counters" not in told
+
+
+def test_check_finds_tables_of_an_earlier_version(instance: Instance) -> None:
+    """Tables that were not migrated since fail the check, with the command to run."""
+    with closing(SqlStore.from_url(instance.url)) as store, store._engine.begin() as connection:
+        make_tables(connection, store._tables, "0001")
+    ran = instance.run("store", "check")
+    assert ran.status == 1
+    assert "kuploy-saas-kit store migrate" in ran.out
+
+
+@pytest.mark.skipif(why_no_postgres() is not None, reason=str(why_no_postgres()))
+def test_check_finds_that_takes_fail(instance: Instance) -> None:
+    """What reads well and refuses each take fails the check: PostgreSQL's function is lost, or a right is missing."""
+    with PostgresServer() as server:
+        instance.set(KUPLOY_STORE=server.url)
+        assert instance.run("store", "migrate").status == 0
+        assert "counters: a take works" in instance.run("store", "check").out
+        with closing(SqlStore.from_url(server.url)) as store, store._engine.begin() as connection:
+            connection.execute(text("CREATE ROLE reader LOGIN"))
+            connection.execute(text("GRANT pg_read_all_data TO reader"))
+        as_reader = make_url(server.url).set(username="reader").render_as_string()
+        ran = instance.run("store", "check", "--store", as_reader)
+        assert ran.status == 1
+        assert "does not let this user do what was asked" in ran.out
+        with closing(SqlStore.from_url(server.url)) as store, store._engine.begin() as connection:
+            connection.execute(text("DROP FUNCTION kuploy_saas_take"))
+        ran = instance.run("store", "check")
+    assert ran.status == 1
+    assert "kuploy-saas-kit store migrate" in ran.out
 
 
 def test_check_of_a_full_store(instance: Instance) -> None:
@@ -95,6 +132,12 @@ def test_a_store_whose_leases_elect_nobody() -> None:
         assert next(lease_findings(first=first, second=second, server_now=NOW, now=NOW)).level is Level.FAIL
     late = lease_findings(first=True, second=False, server_now=NOW - timedelta(minutes=5), now=NOW)
     assert [one.level for one in late] == [Level.OK, Level.WARN]
+
+
+def test_a_store_that_refuses_to_give_nothing() -> None:
+    """A take of nothing that is refused is a store that does not keep its contract."""
+    assert take_finding(TakeOutcome.TAKEN, limits=3).level is Level.OK
+    assert take_finding(TakeOutcome.REFUSED, limits=3).level is Level.FAIL
 
 
 def test_the_files_among_the_stores() -> None:

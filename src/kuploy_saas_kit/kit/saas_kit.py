@@ -26,6 +26,7 @@ from kuploy_saas_kit.errors import (
     StoredPlansError,
     storage_errors,
 )
+from kuploy_saas_kit.kit.boot import make_embedded_tables, require_tables
 from kuploy_saas_kit.kit.config import CatalogAuthority, KeysSource, KitConfig, keys_from_env
 from kuploy_saas_kit.kit.reports import Carried, PlanSave, RunReport
 from kuploy_saas_kit.kit.usage import CountedUsage
@@ -86,6 +87,7 @@ class SaasKit:
         self._store = store
         self._license_store = store if license_store is None else license_store
         self._usage: CountingStore = store if usage_store is None else usage_store
+        self._stores = tuple({id(one): one for one in (store, self._license_store, self._usage)}.values())
         self._keys = stripe
         self._clock = clock or SystemClock()
         policy = self.config.policy or GatePolicy(schema=self.config.license.product_schema)
@@ -123,9 +125,11 @@ class SaasKit:
     def start(self) -> None:
         """Load what is stored, answer from memory, and keep all up to date in the background.
 
-        SQLite tables are made if need be; other databases are migrated by `store.migrate()` beforehand.
+        SQLite tables are made if need be; other databases are migrated by `store.migrate()` beforehand, or this is a
+        `StorageError` before anything else happens.
         """
-        self._prepare_store()
+        make_embedded_tables(self._stores)
+        require_tables(self._stores)
         self.license.load()
         if self.license.snapshot().status is LicenseStatus.PENDING:
             self.license.sync()
@@ -168,10 +172,10 @@ class SaasKit:
 
     def run_once(self) -> RunReport:
         """One sync, then plans and Stripe as far as they differ; for hosts with a scheduler of their own."""
-        self._prepare_store()
+        make_embedded_tables(self._stores)
         with self._running:
             sync = self.license.sync()
-            done = self._carry_out(force=False)
+            done = self._carried((self._require_tables, self._apply_catalog, self._provision), force=False)
         return RunReport(sync=sync, plans=done.plans, provision=done.provision, problems=tuple(done.problems))
 
     # Rooms
@@ -255,10 +259,6 @@ class SaasKit:
 
     # The work
 
-    def _prepare_store(self) -> None:
-        if getattr(self._store, "is_embedded", False):
-            self._store.migrate()
-
     def _published(self, snapshot: LicenseSnapshot) -> None:
         self.gate.publish_license(snapshot)
         self._is_due = True
@@ -313,6 +313,9 @@ class SaasKit:
             except KitError as error:
                 done.problems.append(str(error))
         return done
+
+    def _require_tables(self, done: Carried, force: bool) -> None:  # noqa: FBT001 - a step of a run
+        require_tables(self._stores)
 
     def _apply_catalog(self, done: Carried, force: bool) -> None:  # noqa: FBT001 - a step of `_carry_out`
         snapshot = self.license.snapshot()

@@ -23,7 +23,7 @@ from kuploy_saas_kit.adapters.django.connection import (
 from kuploy_saas_kit.adapters.django.layout import layout_of_settings
 from kuploy_saas_kit.adapters.sql.connection import Ask, asked_through, lock_out_writers
 from kuploy_saas_kit.adapters.sql.layout import SCHEMA_VERSION, SqlLayout, tables_of
-from kuploy_saas_kit.adapters.sql.migration import make_tables
+from kuploy_saas_kit.adapters.sql.migration import make_tables, require_tables
 from kuploy_saas_kit.adapters.sql.store import AllVerbs
 
 T = TypeVar("T")
@@ -53,6 +53,11 @@ class DjangoStore(AllVerbs):
         wrapper = wrapper_of(self._using)
         with django_errors(wrapper), writing_on(wrapper) as connection:
             make_tables(connection, self._tables, revision)
+
+    def require_tables(self) -> None:
+        """`StorageError` that says what to do unless the tables are as this version needs them; reads only."""
+        with self._reading() as connection:
+            require_tables(connection, self._tables)
 
     @cached_property
     def _awaited(self) -> AsyncDjangoStore:

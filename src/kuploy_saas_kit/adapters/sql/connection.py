@@ -52,6 +52,10 @@ _ROLLED_BACK: Final = "40"  # the class of SQLSTATE for deadlocks and for what o
 _NO_TABLE: Final = ("no such table", "no such column", "UndefinedTable", "UndefinedColumn", "UndefinedFunction")
 
 
+class OutdatedTables(SQLAlchemyError):  # noqa: N818 - whoever asks gets the `StorageError` that it becomes
+    """The kit's tables, or PostgreSQL's function, are not as this version knows them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
     """How one statement is sent to a database of this *dialect*: *rows* returns all that it answers.
@@ -277,7 +281,7 @@ def _explained(error: SQLAlchemyError, dialect: Dialect, name: str, migrate: str
     passing = _passing(error, cause, said, name)
     if passing is not None:
         return passing
-    if any(sign in said for sign in _NO_TABLE):
+    if isinstance(error, OutdatedTables) or any(sign in said for sign in _NO_TABLE):
         return f"{name} does not have the kit's tables as this version knows them: {migrate}"
     if "InsufficientPrivilege" in said:
         return f"{name} does not let this user do what was asked: grant it more; nothing is half-written"

@@ -66,14 +66,13 @@ def make_function(connection: Connection, layout: SqlLayout) -> None:
     connection.exec_driver_sql(_TAKE.format(**names))
 
 
-def mend_function(connection: Connection, layout: SqlLayout) -> None:
-    """Make it where it is missing."""
+def has_function(connection: Connection, layout: SqlLayout) -> bool:
+    """Whether it is there, where the database is one that needs it."""
     if connection.dialect.name != "postgresql":
-        return
+        return True
     take = qualified(connection.dialect, layout, "take")
     found = select(func.to_regprocedure(f"{take}(text[], text[], bigint[], bigint[], timestamptz)"))
-    if connection.execute(found).scalar_one() is None:
-        make_function(connection, layout)
+    return connection.execute(found).scalar_one() is not None
 
 
 def qualified(dialect: Dialect, layout: SqlLayout, name: str) -> str:

@@ -9,8 +9,8 @@ from uuid import uuid4
 from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.schema import CreateTable
 
-from kuploy_saas_kit.adapters.sql.connection import upsert
-from kuploy_saas_kit.adapters.sql.function import mend_function
+from kuploy_saas_kit.adapters.sql.connection import OutdatedTables, upsert
+from kuploy_saas_kit.adapters.sql.function import has_function, make_function
 from kuploy_saas_kit.adapters.sql.layout import SCHEMA_VERSION, SqlLayout, Tables, tables_of
 from kuploy_saas_kit.errors import ConfigurationError
 
@@ -41,8 +41,18 @@ def make_tables(connection: Connection, tables: Tables, revision: str = SCHEMA_V
     if all(version < revision for version in versions):
         _upgrade(connection, tables, revision)
         _make_first_rows(connection, tables)
-    if max([*versions, revision]) >= _FUNCTION_SINCE:
-        mend_function(connection, tables.layout)
+    if max([*versions, revision]) >= _FUNCTION_SINCE and not has_function(connection, tables.layout):
+        make_function(connection, tables.layout)
+
+
+def require_tables(connection: Connection, tables: Tables) -> None:
+    """`OutdatedTables` unless all is there that this version goes by.
+
+    What a newer version made will do: its tables have all that the tables of this one have.
+    """
+    versions = connection.execute(select(tables.schema_version.c.version_num)).scalars().all()
+    if all(version < SCHEMA_VERSION for version in versions) or not has_function(connection, tables.layout):
+        raise OutdatedTables
 
 
 def _make_first_rows(connection: Connection, tables: Tables) -> None:

@@ -28,7 +28,7 @@ from kuploy_saas_kit.adapters.sql.direct import direct_of
 from kuploy_saas_kit.adapters.sql.layout import SqlLayout, Tables, tables_of
 from kuploy_saas_kit.adapters.sql.license import IdentityVerbs, LeaseVerbs, LicenseVerbs
 from kuploy_saas_kit.adapters.sql.meters import AnnouncementVerbs, MeterVerbs
-from kuploy_saas_kit.adapters.sql.migration import make_tables
+from kuploy_saas_kit.adapters.sql.migration import make_tables, require_tables
 from kuploy_saas_kit.adapters.sql.plans import PlanVerbs
 from kuploy_saas_kit.adapters.sql.standings import StandingVerbs
 from kuploy_saas_kit.adapters.sql.usage import UsageVerbs
@@ -149,6 +149,11 @@ class SqlStore(AllVerbs):
         """Make the tables that are missing. It may run at each start, and in several processes at once."""
         with self._transaction(writes=True) as connection:
             make_tables(connection, self._tables)
+
+    def require_tables(self) -> None:
+        """`StorageError` that says what to do unless the tables are as this version needs them; reads only."""
+        with self._reading() as connection:
+            require_tables(connection, self._tables)
 
     def on(self, connection: Connection | Session) -> BoundStore:
         """The same verbs inside the host's own transaction on the same database; nothing is committed."""

@@ -22,7 +22,8 @@ def add_to(commands: Commands) -> None:
         group,
         "check",
         "see whether the stores do what they should",
-        about="Reads plans, counters, license and change feed, and takes a lease that it gives back. "
+        about="Looks whether the tables are those of this version, reads plans, license and change feed, takes nothing "
+        "of a counter of its own, and a lease that it gives back. "
         "Exits with 1 if a check fails. Reads KUPLOY_STORE, KUPLOY_LICENSE_STORE and KUPLOY_USAGE_STORE.",
         example="kuploy-saas-kit store check --store sqlite:///kit.db",
         runs="store.tables:check",

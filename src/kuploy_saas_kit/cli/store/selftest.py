@@ -15,9 +15,11 @@ from kuploy_saas_kit.cli.store.disks import MOUNTS, ephemeral_kind
 from kuploy_saas_kit.cli.wiring import Stores
 from kuploy_saas_kit.errors import storage_errors
 from kuploy_saas_kit.license.ports import LeaseStore
-from kuploy_saas_kit.plans.ports import INSTANCE, StoredPlans
+from kuploy_saas_kit.model.limits import UNLIMITED
+from kuploy_saas_kit.plans.ports import INSTANCE, Claim, StoredPlans, TakeOutcome
 
 _LEASE: Final = "self-test:"
+_COUNTER: Final = ("self-test:", "self-test:")
 _TTL: Final = timedelta(seconds=30)
 _CLOCKS_APART: Final = timedelta(seconds=30)
 
@@ -41,6 +43,13 @@ def plans_finding(stored: StoredPlans) -> Finding:
         return warn("plans", "there are none yet", "sync the license in a running host, or save a plan")
     revision = "" if stored.revision is None else f" of catalog revision {stored.revision}"
     return ok("plans", f"{len(stored.catalog.plans)} plans{revision}")
+
+
+def take_finding(outcome: TakeOutcome, *, limits: int) -> Finding:
+    """How a take ended that nothing can refuse."""
+    if outcome is TakeOutcome.TAKEN:
+        return ok("counters", f"a take works; {limits} limits are counted")
+    return fail("counters", f"a take of nothing ended as {outcome}", "run the conformance suite on the store")
 
 
 def lease_findings(*, first: bool, second: bool, server_now: datetime, now: datetime) -> Iterator[Finding]:
@@ -69,6 +78,7 @@ def disk_finding(file: Path, kind: str | None) -> Finding:
 
 def _rows(stores: Stores) -> Iterator[Finding]:
     with storage_errors("read the plans and the change feed"):
+        stores.main.require_tables()
         stored = stores.main.load_plans()
         stores.main.changes(None)
     yield ok("store", f"{stores.main!r} answers, and has the kit's tables")
@@ -83,9 +93,12 @@ def _license(stores: Stores) -> Iterator[Finding]:
 
 
 def _counters(stores: Stores) -> Iterator[Finding]:
-    with storage_errors("read the counters"):
+    with storage_errors("take nothing of a counter of its own"):
+        # The same each time, so that one row stays behind; nobody else waits for it, or is waited for.
+        stores.usage.seed_usage(_COUNTER, 0)
+        taken = stores.usage.take([Claim(*_COUNTER, 0, UNLIMITED)])
         counted = stores.usage.usage_of(INSTANCE)
-    yield ok("counters", f"{len(counted)} limits are counted")
+    yield take_finding(taken.outcome, limits=len(counted))
 
 
 def _leases(leases: LeaseStore, clock: Clock) -> Iterator[Finding]:
