@@ -27,7 +27,13 @@ from kuploy_saas_kit.adapters.sql.connection import (
 )
 from kuploy_saas_kit.adapters.sql.layout import SqlLayout, Tables, tables_of
 from kuploy_saas_kit.adapters.sql.migration import make_tables
-from kuploy_saas_kit.adapters.sql.store import AllVerbs, BoundStore, begin_writing, refuse_autocommit
+from kuploy_saas_kit.adapters.sql.store import (
+    AllVerbs,
+    BoundStore,
+    begin_writing,
+    refuse_autocommit,
+    refuse_no_transaction,
+)
 
 T = TypeVar("T")
 
@@ -132,6 +138,7 @@ class AsyncSqlStore(AwaitedPlans, AwaitedCounting):
 
     def on(self, connection: AsyncConnection | AsyncSession) -> AsyncBoundStore:
         """The same verbs inside the host's own transaction on the same database; nothing is committed."""
+        refuse_no_transaction(connection, AsyncConnection, AsyncSession)
         return AsyncBoundStore(connection, self._tables, self._clock)
 
     async def close(self) -> None:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Dialect, Engine, create_engine
+from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.orm import Session
 
 from kuploy_saas_kit._clock import Clock
@@ -65,6 +66,23 @@ def _autocommit(dialect: Dialect) -> ConfigurationError:
         "in AUTOCOMMIT each statement is committed by itself, so a verb could end half done: use an engine without it; "
         f'of one that create_engine made with it that is engine.execution_options(isolation_level="{level}")'
     )
+
+
+def refuse_no_transaction(given: object, *kinds: type) -> None:
+    """`ConfigurationError` for what carries no transaction of the host's, such as its engine."""
+    if not isinstance(given, kinds):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise ConfigurationError(
+            f"on() takes the {wanted} that your transaction runs on, not {type(given).__name__}: open one with "
+            "engine.begin(), or call your sessionmaker. What is awaited goes to AsyncSqlStore, all else to SqlStore"
+        )
+    if not hasattr(given, "get_bind"):  # a connection, which has its engine
+        return
+    try:
+        given.get_bind()
+    except UnboundExecutionError as error:
+        kind = type(given).__name__
+        raise ConfigurationError(f"the {kind} has no engine: make it with one, such as {kind}(engine)") from error
 
 
 class AllVerbs(
@@ -157,6 +175,7 @@ class SqlStore(AllVerbs):
 
     def on(self, connection: Connection | Session) -> BoundStore:
         """The same verbs inside the host's own transaction on the same database; nothing is committed."""
+        refuse_no_transaction(connection, Connection, Session)
         return BoundStore(connection, self._tables, self._clock)
 
     @cached_property
