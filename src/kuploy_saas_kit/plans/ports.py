@@ -2,6 +2,10 @@
 
 A store may implement several of these; verbs are unique over all ports of the kit. Whatever an implementation
 raises reaches callers as `StorageError` with its cause. Every outcome is an object whose fields say what happened.
+
+Ids, keys and names are text that is compared character by character: case, accents and spaces at the end count, and
+no character is a pattern. 200 characters are kept whole. An instant that was given comes back as the same aware
+instant, to the microsecond, in whatever zone.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What `stripe_provision` needs from others: Stripe as a dozen calls with plain values, and stores.
 
 No Stripe type crosses these walls. Ids are Stripe's; amounts are minor units; instants are aware UTC.
+What stores keep of ids and instants is as in `plans.ports`: every character, every microsecond.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC
 from functools import partial
 from typing import Any, Protocol
 
@@ -25,11 +26,12 @@ from kuploy_saas_kit.stripe_provision.ports import (
     SubscriptionChange,
     SubscriptionStore,
 )
-from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, RACES, Crew, StoreTests
+from kuploy_saas_kit.testing.conformance.base import MINUTE, RACES, Crew, StoreTests
 from kuploy_saas_kit.testing.conformance.crashes import CrashTests, Deed
+from kuploy_saas_kit.testing.conformance.values import INSTANT, MICROSECOND, NAMES, SLUGS
 
 TEST_MODE, LIVE = StripeSpace("acct_1", livemode=False), StripeSpace("acct_1", livemode=True)
-ELSEWHERE = StripeSpace("acct_2", livemode=False)
+ELSEWHERE = StripeSpace("acct_12", livemode=False)
 
 
 def mapping(slug: str = "pro", price_id: str = "price_1") -> PriceMapping:
@@ -128,6 +130,17 @@ class ProvisioningStoreTests(CrashTests):
                 assert outcome.saved == (outcome.revision == revision)
                 assert (store.plan_of_price(TEST_MODE, f"price_{revision}") is not None) == outcome.saved
 
+    def test_no_plan_is_taken_for_another(self, store: ProvisioningStore) -> None:
+        """Plans and prices stay apart, however much alike their slugs and ids are."""
+        mappings = {slug: mapping(slug, slug) for slug in SLUGS}
+        for slug in SLUGS:
+            store.put_mapping(TEST_MODE, mappings[slug], made(slug, slug))
+        assert store.load_mappings(TEST_MODE) == mappings
+        assert [store.plan_of_price(TEST_MODE, slug) for slug in SLUGS] == list(SLUGS)
+        first, *others = SLUGS
+        store.drop_mapping(TEST_MODE, first, revision=3)
+        assert store.load_mappings(TEST_MODE) == {slug: mappings[slug] for slug in others}
+
     @pytest.mark.parametrize("space", [LIVE, ELSEWHERE])
     def test_no_space_sees_another(self, store: ProvisioningStore, space: StripeSpace) -> None:
         """Test mode, live mode and other accounts share nothing, however often keys are swapped."""
@@ -181,9 +194,9 @@ ROW = OrgSubscription(
     price_id="price_1",
     status="active",
     known_status="active",
-    created=NOW,
-    period_start=NOW,
-    period_end=NOW + 1000 * MINUTE,
+    created=INSTANT,
+    period_start=INSTANT,
+    period_end=INSTANT + 1000 * MINUTE,
 )
 
 
@@ -219,7 +232,7 @@ class SubscriptionStoreTests(CrashTests):
 
     def test_a_row_comes_back_as_it_went(self, store: BillingStore) -> None:
         """All columns survive, also those that are empty."""
-        full = replace(ROW, cancel_at=NOW, past_due_since=NOW - MINUTE, status="odd", known_status="past_due")
+        full = replace(ROW, cancel_at=INSTANT, past_due_since=INSTANT - MINUTE, status="odd", known_status="past_due")
         for row in (ROW, full, replace(full, org_id=None, plan=None, price_id=None)):
             before = _version(store)
             assert store.put_subscription(row, expected_version=before).outcome is PutOutcome.SAVED
@@ -291,19 +304,38 @@ class SubscriptionStoreTests(CrashTests):
 
     def test_the_subscription_that_counts(self, store: BillingStore) -> None:
         """Of several the one with the best access is the org's, whichever came last; all of them can be listed."""
-        old = replace(ROW, subscription_id="sub_0", created=NOW - MINUTE)
-        ended = replace(ROW, subscription_id="sub_2", created=NOW + MINUTE, status="canceled", known_status="canceled")
+        old = replace(ROW, subscription_id="sub_3", created=INSTANT - MICROSECOND)
+        newest = (INSTANT + MICROSECOND).astimezone(UTC)  # earlier by its text alone
+        ended = replace(ROW, subscription_id="sub_0", created=newest, status="canceled", known_status="canceled")
         for row in (ended, ROW, old):
             store.put_subscription(row, expected_version=0)
         assert store.standing("acme").subscription == ROW
         assert list(store.subscriptions_of("acme")) == [old, ROW, ended]
         assert list(store.subscriptions_of("umbrella")) == []
 
+    def test_no_org_sees_another(self, store: BillingStore) -> None:
+        """A subscription of one org is nobody else's, however much alike their ids are."""
+        rows = {name: replace(ROW, subscription_id=f"sub_{n}", org_id=name) for n, name in enumerate(NAMES)}
+        for row in rows.values():
+            store.put_subscription(row, expected_version=0)
+        assert {name: list(store.subscriptions_of(name)) for name in NAMES} == {n: [row] for n, row in rows.items()}
+        assert {name: store.standing(name).subscription for name in NAMES} == rows
+
+    def test_no_id_is_taken_for_another(self, store: BillingStore) -> None:
+        """Rows and events stay apart, however much alike their ids are."""
+        rows = {name: replace(ROW, subscription_id=name, customer_id=name) for name in NAMES}
+        for name, row in rows.items():
+            assert not store.look_up_event(name).is_handled
+            put = store.put_subscription(row, expected_version=0, event_id=name)
+            assert (put.outcome, put.previous) == (PutOutcome.SAVED, None)
+        assert {name: store.load_subscription(name).row for name in NAMES} == rows
+
     def test_rows_that_belong_to_nobody_yet(self, store: BillingStore) -> None:
         """Rows of one space whose org or plan is not known are listed."""
         lost = replace(ROW, subscription_id="sub_2", org_id=None)
         unpriced = replace(ROW, subscription_id="sub_3", plan=None)
-        for row in (ROW, lost, unpriced, replace(lost, subscription_id="sub_4", space=LIVE)):
+        others = (replace(lost, subscription_id=f"sub_4{space}", space=space) for space in (LIVE, ELSEWHERE))
+        for row in (ROW, lost, unpriced, *others):
             store.put_subscription(row, expected_version=0)
         assert list(store.unmatched_subscriptions(TEST_MODE)) == [lost, unpriced]
 
@@ -446,6 +478,14 @@ class CustomerStoreTests(CrashTests):
         assert store.customer_of(TEST_MODE, "acme") == "cus_1"
         assert store.customer_of(LIVE, "acme") is None
         assert store.keep_customer(LIVE, "acme", "cus_9") == "cus_9"
+
+    def test_no_org_sees_another(self, store: CustomerStore) -> None:
+        """Orgs and customers stay apart, however much alike their ids are."""
+        customers = {name: f"cus_{name}" for name in NAMES}
+        for name, customer_id in customers.items():
+            assert store.keep_customer(TEST_MODE, name, customer_id) == customer_id
+        assert {name: store.customer_of(TEST_MODE, name) for name in NAMES} == customers
+        assert [store.org_of_customer(TEST_MODE, customers[name]) for name in NAMES] == list(NAMES)
 
     def test_the_org_of_a_customer(self, store: CustomerStore) -> None:
         """A customer is known in its own space and nowhere else."""

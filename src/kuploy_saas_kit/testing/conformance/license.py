@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC
 from functools import partial
 from typing import Final
 
@@ -11,9 +12,10 @@ from kuploy_saas_kit.license.ports import ClaimRecord, IdentityStore, LeaseStore
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, RACES, Crew, StoreTests
 from kuploy_saas_kit.testing.conformance.crashes import CrashTests, Deed
+from kuploy_saas_kit.testing.conformance.values import INSTANT, MICROSECOND, NAMES
 
 RECORD: Final = LicenseRecord(
-    body=b"eyJhbGciOiJFZDI1NTE5In0.\x00\xff", trust="pinned", epoch=2, revision=40, received_at=NOW, mark=NOW
+    body=b"eyJhbGciOiJFZDI1NTE5In0.\x00\xff", trust="pinned", epoch=2, revision=40, received_at=INSTANT, mark=INSTANT
 )
 
 
@@ -64,7 +66,7 @@ class LicenseStoreTests(CrashTests):
         fresh = replace(RECORD, body=b"another license", epoch=1, revision=1)
         assert not store.save_license(fresh, instead_of=replace(RECORD, body=b"not this one")).saved
         assert store.load_license() == RECORD
-        store.save_mark(NOW + MINUTE)
+        store.save_mark(INSTANT + MINUTE)
         assert store.save_license(fresh, instead_of=RECORD).saved
         assert store.load_license() == fresh
         assert not store.save_license(replace(fresh, revision=0), instead_of=RECORD).saved
@@ -72,14 +74,15 @@ class LicenseStoreTests(CrashTests):
     def test_the_mark_moves_forward(self, store: LicenseStore) -> None:
         """The time mark is moved without touching the license, and never back."""
         store.save_license(RECORD)
-        store.save_mark(NOW + MINUTE)
-        store.save_mark(NOW)
-        assert store.load_license() == replace(RECORD, mark=NOW + MINUTE)
+        later = (INSTANT + MICROSECOND).astimezone(UTC)  # earlier by its text alone
+        store.save_mark(later)
+        store.save_mark(INSTANT)
+        assert store.load_license() == replace(RECORD, mark=later)
 
     def test_a_newer_license_sets_the_mark(self, store: LicenseStore) -> None:
         """A mark that a fast clock pushed ahead ends with the next answer of the hub."""
         store.save_license(RECORD)
-        store.save_mark(NOW + 600 * MINUTE)
+        store.save_mark(INSTANT + 600 * MINUTE)
         newer = replace(RECORD, revision=41)
         store.save_license(newer)
         assert store.load_license() == newer
@@ -103,7 +106,7 @@ def _save(first: int, store: LicenseStore, worker: int) -> None:
 CLAIM: Final = ClaimRecord(
     code="KPXY-4829",
     secret="bm90IGEgc2VjcmV0",  # noqa: S106 - it opens nothing
-    expires_at=NOW + 15 * MINUTE,
+    expires_at=INSTANT + 15 * MINUTE,
     interval=MINUTE / 12,
 )
 
@@ -161,6 +164,15 @@ class LeaseStoreTests(StoreTests):
         again = store.take_lease("sync", "a", MINUTE)
         assert (again.held, again.until) == (True, NOW + 3 * MINUTE / 2)
         assert store.take_lease("sweep", "b", MINUTE).held
+
+    def test_no_lease_is_taken_for_another(self, store: LeaseStore) -> None:
+        """Leases and holders stay apart, however much alike their names are."""
+        assert all(store.take_lease(name, f"holder {number}", MINUTE).held for number, name in enumerate(NAMES))
+        first, *others = NAMES
+        store.take_lease("sync", first, MINUTE)
+        assert not any(store.take_lease("sync", other, MINUTE).held for other in others)
+        store.drop_lease(first, "holder 0")
+        assert [name for name in NAMES if store.take_lease(name, "somebody", MINUTE).held] == [first]
 
     def test_an_expired_lease_is_free(self, store: LeaseStore, clock: ManualClock) -> None:
         """A holder that died is followed by another once its time is over, not before."""

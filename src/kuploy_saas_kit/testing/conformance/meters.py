@@ -8,6 +8,7 @@ from functools import partial
 from kuploy_saas_kit.plans.ports import INSTANCE, AnnouncementStore, MeterEntry, MeterStore
 from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, RACES, Crew, StoreTests
 from kuploy_saas_kit.testing.conformance.crashes import CrashTests, Deed
+from kuploy_saas_kit.testing.conformance.values import NAMES
 
 ORG, OTHER = "acme", "umbrella"
 
@@ -47,6 +48,12 @@ class MeterStoreTests(CrashTests):
         """Two entries of one event for the same total both count."""
         assert store.add_meter("build-1", [_minutes(1), _minutes(2)]).totals == {(ORG, "build", NOW): 3}
 
+    def test_no_name_is_taken_for_another(self, store: MeterStore) -> None:
+        """Events, orgs and meters stay apart, however much alike their names are."""
+        for amount, name in enumerate(NAMES, 1):
+            assert store.add_meter(name, [MeterEntry(name, name, NOW, amount)]).is_new
+        assert [store.meter_total(name, name, NOW) for name in NAMES] == list(range(1, 1 + len(NAMES)))
+
     def test_a_race_with_one_event(self, store: MeterStore, crew: Crew, rounds: int) -> None:
         """An event that several deliver, beside others of the same total, counts once."""
         for number in range(RACES * rounds):
@@ -67,6 +74,11 @@ def _minutes(amount: int, scope: str = ORG) -> MeterEntry:
 
 class AnnouncementStoreTests(StoreTests):
     """What an `AnnouncementStore` must do."""
+
+    def test_no_name_is_taken_for_another(self, store: AnnouncementStore) -> None:
+        """Announcements stay apart, however much alike their names are."""
+        assert all(store.announce_once(name).is_first for name in NAMES)
+        assert not any(store.announce_once(name).is_first for name in NAMES)
 
     def test_a_race_to_announce(self, store: AnnouncementStore, crew: Crew, rounds: int) -> None:
         """Of many that ask to announce the same thing, one may; another thing is announced by itself."""

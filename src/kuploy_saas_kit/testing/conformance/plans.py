@@ -26,6 +26,7 @@ from kuploy_saas_kit.plans.ports import (
 )
 from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, RACES, Crew, StoreTests
 from kuploy_saas_kit.testing.conformance.crashes import CrashTests, Deed
+from kuploy_saas_kit.testing.conformance.values import INSTANT, NAMES, SLUGS
 
 FREE = Plan("free", "Free", limits={"maxProjects": 1}, is_default=True)
 PRO = Plan(
@@ -167,6 +168,20 @@ class PlanStoreTests(CrashTests):
             assert (lost.saved, lost.version) == (False, stands)
         assert _stored(store, "pro").name == "Pro 2"
 
+    def test_no_plan_is_taken_for_another(self, store: PlanStore) -> None:
+        """Plans stay apart, however much alike their slugs are."""
+        alike = PlanCatalog([FREE, *(Plan(slug, f"Plan {number}") for number, slug in enumerate(SLUGS))])
+        store.replace_plans(alike, revision=1)
+        before = store.load_plans()
+        assert before.catalog == alike
+        first, *others = SLUGS
+        assert store.put_plan(Plan(first, "Saved"), expected_version=before.versions[first]).saved
+        after = store.load_plans()
+        assert after.catalog is not None
+        assert {slug: (after.catalog.get(slug), after.versions[slug]) for slug in others} == {
+            slug: (alike.get(slug), before.versions[slug]) for slug in others
+        }
+
     def test_the_first_plan_is_the_default(self, store: PlanStore) -> None:
         """Plans can be saved one by one, the default first; others without it would be no catalog."""
         with pytest.raises(CatalogError):
@@ -222,7 +237,7 @@ def _version(store: PlanStore, slug: str) -> int:
 def assignment(org_id: str = "acme", plan: str = "internal", reason: str = "ours") -> Assignment:
     """A plan given by hand."""
     return Assignment(
-        org_id=org_id, plan=plan, actor="root@isp", reason=reason, assigned_at=NOW, until=NOW + 60 * MINUTE
+        org_id=org_id, plan=plan, actor="root@isp", reason=reason, assigned_at=INSTANT, until=INSTANT + 60 * MINUTE
     )
 
 
@@ -282,12 +297,16 @@ class StandingStoreTests(CrashTests):
         assert store.standing("acme") == ended
 
     def test_no_org_sees_another(self, store: StandingStore) -> None:
-        """An assignment of one org is nobody else's."""
-        store.put_assignment(assignment("acme"))
-        store.put_assignment(assignment("acme2", plan="pro"))
-        store.end_assignment("acme2", actor="root@isp", reason="over", at=NOW)
-        assert store.standing("acme").assignment == assignment("acme")
-        assert store.standing("ACME") == OrgStanding()
+        """An assignment of one org is nobody else's, however much alike their ids are."""
+        for name in NAMES:
+            assert store.put_assignment(assignment(name, reason=name)).previous is None
+        assert store.standing("acm") == OrgStanding()
+        first, *others = NAMES
+        store.end_assignment(first, actor="root@isp", reason="over", at=INSTANT)
+        assert store.standing(first).assignment is None
+        assert {name: store.standing(name).assignment for name in others} == {
+            name: assignment(name, reason=name) for name in others
+        }
 
     def test_a_race_of_writers(self, store: StandingStore, crew: Crew, rounds: int) -> None:
         """Writers of the same org at the same moment each raise its version."""
@@ -317,13 +336,13 @@ class AuditStoreTests(CrashTests):
     def test_every_change_leaves_a_line(self, store: AuditedStore) -> None:
         """Each assignment and each end of one is a line with actor, reason and instant, oldest first."""
         store.put_assignment(assignment())
-        comp = replace(assignment(plan="pro", reason="a comp"), actor="ann", assigned_at=NOW + MINUTE, until=None)
+        comp = replace(assignment(plan="pro", reason="a comp"), actor="ann", assigned_at=INSTANT + MINUTE, until=None)
         store.put_assignment(comp)
-        store.end_assignment("acme", actor="bob", reason="over", at=NOW + 2 * MINUTE)
+        store.end_assignment("acme", actor="bob", reason="over", at=INSTANT + 2 * MINUTE)
         assert list(store.trail_of("acme")) == [
-            TrailEntry(TrailKind.GIVEN, "acme", "internal", "root@isp", "ours", NOW, NOW + 60 * MINUTE),
-            TrailEntry(TrailKind.GIVEN, "acme", "pro", "ann", "a comp", NOW + MINUTE),
-            TrailEntry(TrailKind.ENDED, "acme", "pro", "bob", "over", NOW + 2 * MINUTE),
+            TrailEntry(TrailKind.GIVEN, "acme", "internal", "root@isp", "ours", INSTANT, INSTANT + 60 * MINUTE),
+            TrailEntry(TrailKind.GIVEN, "acme", "pro", "ann", "a comp", INSTANT + MINUTE),
+            TrailEntry(TrailKind.ENDED, "acme", "pro", "bob", "over", INSTANT + 2 * MINUTE),
         ]
 
     def test_what_changed_nothing_leaves_no_line(self, store: AuditedStore) -> None:
@@ -332,10 +351,12 @@ class AuditStoreTests(CrashTests):
         assert list(store.trail_of("acme")) == []
 
     def test_no_org_sees_anothers_trail(self, store: AuditedStore) -> None:
-        """A trail is one org's, also where a name begins like it."""
-        store.put_assignment(assignment("acme"))
-        store.put_assignment(assignment("acme2"))
-        assert [entry.org_id for entry in store.trail_of("acme")] == ["acme"]
+        """A trail is one org's, however much alike others' ids are."""
+        for name in NAMES:
+            store.put_assignment(assignment(name))
+        assert {name: [entry.org_id for entry in store.trail_of(name)] for name in NAMES} == {
+            name: [name] for name in NAMES
+        }
 
     def test_a_race_leaves_every_line(self, store: AuditedStore, crew: Crew, rounds: int) -> None:
         """Of many that give a plan at the same moment each leaves a line, and the last one is what stands."""
@@ -379,6 +400,13 @@ class ChangeFeedTests(StoreTests):
         assert news.org_ids == frozenset({"acme", "umbrella"})
         assert store.changes(cursor).org_ids == news.org_ids
         assert store.changes(news.cursor).org_ids == frozenset()
+
+    def test_every_name_is_told_as_it_is(self, store: ChangingStore) -> None:
+        """Ids that are much alike are all named."""
+        cursor = store.changes(None).cursor
+        for name in NAMES:
+            store.put_assignment(assignment(name))
+        assert store.changes(cursor).org_ids == frozenset(NAMES)
 
     def test_changes_of_plans(self, store: ChangingStore) -> None:
         """A change of the plans is a change of everyone; applying the same plans again is none."""
