@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, inspect, text
 from tests.adapters.conftest import Schemas
@@ -55,6 +56,14 @@ def test_in_a_migration_of_the_hosts(engine: Engine) -> None:
     engine.dispose()
 
 
+@pytest.mark.parametrize("url", ["sqlite://", "postgresql://"])
+def test_in_a_script_of_the_hosts(url: str) -> None:
+    """`alembic upgrade --sql` has no database to look at: that is a clear error."""
+    context = MigrationContext.configure(url=url, opts={"as_sql": True})
+    with pytest.raises(ConfigurationError, match="is_offline_mode"):
+        migrate_on(Operations(context).get_bind())
+
+
 def test_the_hosts_version_table_is_the_hosts(engine: Engine) -> None:
     """A host that uses Alembic has its `alembic_version`; the kit neither reads nor writes it."""
     with engine.begin() as connection:
@@ -72,8 +81,9 @@ def test_what_a_host_leaves_out_when_it_compares(engine: Engine, layout: SqlLayo
     with engine.begin() as connection:
         migrate_on(connection, layout)
         connection.execute(text("CREATE TABLE projects (id INTEGER)"))
+        connection.execute(text(f"CREATE TABLE {layout.prefix}mine (id INTEGER)"))
         names = inspect(connection).get_table_names()
-    assert [name for name in names if not layout.owns(name)] == ["projects"]
+    assert {name for name in names if not layout.owns(name)} == {"projects", f"{layout.prefix}mine"}
     engine.dispose()
 
 

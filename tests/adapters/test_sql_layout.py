@@ -1,6 +1,6 @@
 """Tables with a prefix in a schema of the host's choice: the stores answer the same, and nothing is made elsewhere."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from tests.conftest import why_no_postgres
 
 from kuploy_saas_kit.adapters import AsyncSqlStore, SqlLayout, SqlStore
 from kuploy_saas_kit.adapters.sql.layout import SCHEMA_VERSION, tables_of
-from kuploy_saas_kit.errors import ConfigurationError
+from kuploy_saas_kit.errors import ConfigurationError, StorageError
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.billing import LIVE, made, mapping
@@ -181,3 +181,43 @@ def test_two_prefixes_in_one_database(empty_url: str) -> None:
                 seed(store)
             first.take(claims())
             assert (used(first), used(second)) == ((1, 1), (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("layout", "command"),
+    [
+        (SqlLayout(), "`kuploy-saas-kit store migrate`"),
+        (SqlLayout(prefix="kit_", plans_table="my plans"), "migrate --prefix kit_ --plans-table 'my plans'`"),
+        (SqlLayout(schema="main"), "migrate --schema main`"),
+    ],
+)
+def test_how_to_make_tables_that_are_missing(empty_url: str, layout: SqlLayout, command: str) -> None:
+    """Each way to the tables names the command that makes them where the store's layout says, and no others."""
+    with closing(SqlStore.from_url(empty_url, layout=layout)) as store, store._engine.connect() as connection:
+        seen = [complaint(store.load_plans), complaint(lambda: store.take(claims()))]
+        seen.append(complaint(store.on(connection).load_plans))
+    with FromThreads(lambda: AsyncSqlStore.from_url(empty_url, layout=layout)) as awaited:
+        seen.append(complaint(awaited.load_plans))
+    assert all(command in one for one in seen), seen
+
+
+def complaint(verb: Callable[[], object]) -> str:
+    """What the verb's error says."""
+    with pytest.raises(StorageError) as raised:
+        verb()
+    return str(raised.value)
+
+
+def test_what_the_kit_owns() -> None:
+    """Its own tables by name, the version table among them; nothing that only begins as they do."""
+    own = SqlLayout(prefix="kit_", plans_table="plans")
+    assert all(own.owns(name) for name in ("plans", "kit_usage", "kit_schema_version", "kit_subscription"))
+    assert not any(
+        own.owns(name) for name in ("kit_mine", "kit_", "cloud_plans", "kuploy_saas_usage", "alembic_version")
+    )
+
+
+def test_no_table_without_a_prefix() -> None:
+    """Without one the kit's tables would have names such as `usage` and `event`, which a host's own may have."""
+    with pytest.raises(ConfigurationError, match="prefix"):
+        SqlLayout(prefix="")

@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import make_url, text
 from tests.cli.instance import Instance
 from tests.conftest import why_no_postgres
+from tests.kit.world import CATALOG
 
-from kuploy_saas_kit.adapters import SqlStore
+from kuploy_saas_kit.adapters import SqlLayout, SqlStore
 from kuploy_saas_kit.adapters.sql.migration import make_tables
 from kuploy_saas_kit.cli.findings import Level
 from kuploy_saas_kit.cli.store.disks import ephemeral_kind
@@ -42,6 +43,21 @@ def test_migrate_makes_the_tables_and_may_run_twice(instance: Instance) -> None:
 def test_migrate_where_no_file_can_be(instance: Instance) -> None:
     """A folder that does not exist is one line."""
     assert instance.run("store", "migrate", "--store", "sqlite:///no/folder/kit.db").status == 2
+
+
+def test_tables_of_a_layout_of_the_hosts(instance: Instance) -> None:
+    """Options or variables say where the tables are, to every command; what no layout can be is one line."""
+    layout = SqlLayout(prefix="kit_", plans_table="plans", schema="main")
+    options = ("--prefix", "kit_", "--plans-table", "plans", "--schema", "main")
+    assert instance.run("store", "migrate", *options).status == 0
+    with closing(SqlStore.from_url(instance.url, layout=layout)) as store:
+        store.replace_plans(CATALOG, revision=1)
+    assert "pro" in instance.run("plans", "list", *options).out
+    assert "store migrate" in instance.run("plans", "list").one_line
+    instance.set(KUPLOY_PREFIX="kit_", KUPLOY_PLANS_TABLE="plans", KUPLOY_SCHEMA="main")
+    assert "2 plans" in instance.run("store", "check").out
+    instance.set(KUPLOY_SCHEMA="elsewhere")
+    assert "SQLite has no schemas" in instance.run("store", "migrate").one_line
 
 
 def test_check_finds_missing_tables(instance: Instance) -> None:

@@ -50,7 +50,7 @@ def add_yes(command: argparse.ArgumentParser) -> None:
 
 
 def add_stores(command: argparse.ArgumentParser) -> None:
-    """`--store`, and the stores that may stand beside it."""
+    """`--store`, where its tables are, and the stores that may stand beside it."""
     stores = command.add_argument_group("stores", "Where an address holds a password, set the variable instead.")
     stores.add_argument("--store", metavar="URL", help="the database (default: KUPLOY_STORE, else sqlite:///kit.db)")
     stores.add_argument(
@@ -63,6 +63,10 @@ def add_stores(command: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="where the host counts apart from it: redis://… (default: KUPLOY_USAGE_STORE)",
     )
+    layout = command.add_argument_group("tables", "As the host's SqlLayout has them, if it has one.")
+    layout.add_argument("--prefix", help="what the kit's tables begin with (default: KUPLOY_PREFIX, else kuploy_saas_)")
+    layout.add_argument("--schema", help="the schema that they are in (default: KUPLOY_SCHEMA, else the connection's)")
+    layout.add_argument("--plans-table", metavar="NAME", help="(default: KUPLOY_PLANS_TABLE, else cloud_plans)")
 
 
 def _loaded_later(target: str) -> Callable[[argparse.Namespace], int]:

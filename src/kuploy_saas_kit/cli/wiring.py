@@ -6,11 +6,11 @@ import argparse
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from kuploy_saas_kit.adapters import FileLicenseStore, RedisStore, SqlStore
+from kuploy_saas_kit.adapters import FileLicenseStore, RedisStore, SqlLayout, SqlStore
 from kuploy_saas_kit.errors import ConfigurationError
 from kuploy_saas_kit.kit import SaasKit
 from kuploy_saas_kit.license.ports import ClientStore
@@ -23,11 +23,15 @@ _REDIS: Final = ("redis://", "rediss://", "unix://")
 
 @dataclass(frozen=True, slots=True)
 class StoreUrls:
-    """Which stores a command works on. *license* and *usage* are None where they are in the main one."""
+    """Which stores a command works on. *license* and *usage* are None where they are in the main one.
+
+    *layout* is where the main one's tables are.
+    """
 
     main: str = DEFAULT_STORE
     license: str | None = None
     usage: str | None = None
+    layout: SqlLayout = field(default_factory=SqlLayout)
 
     @classmethod
     def of(cls, parsed: argparse.Namespace, environ: Mapping[str, str]) -> StoreUrls:
@@ -36,6 +40,7 @@ class StoreUrls:
             main=parsed.store or environ.get("KUPLOY_STORE") or DEFAULT_STORE,
             license=parsed.license_store or environ.get("KUPLOY_LICENSE_STORE") or None,
             usage=parsed.usage_store or environ.get("KUPLOY_USAGE_STORE") or None,
+            layout=_layout(parsed, environ),
         )
 
     @property
@@ -66,7 +71,7 @@ def open_stores(parsed: argparse.Namespace, *, make_file: bool = False) -> Itera
             " or make it with `kuploy-saas-kit store migrate`"
         )
     with ExitStack() as exits:
-        main = exits.enter_context(closing(SqlStore.from_url(urls.main)))
+        main = exits.enter_context(closing(SqlStore.from_url(urls.main, layout=urls.layout)))
         license_store = main if urls.license is None else _license_store(urls.license, exits)
         usage_store = main if urls.usage is None else _redis("--usage-store", urls.usage, exits)
         yield Stores(urls, main, license_store, usage_store)
@@ -99,6 +104,15 @@ def open_kit(parsed: argparse.Namespace) -> Iterator[Opened]:
             yield Opened(kit, stores)
         finally:
             kit.stop()
+
+
+def _layout(parsed: argparse.Namespace, environ: Mapping[str, str]) -> SqlLayout:
+    chosen = {
+        "prefix": parsed.prefix or environ.get("KUPLOY_PREFIX"),
+        "schema": parsed.schema or environ.get("KUPLOY_SCHEMA"),
+        "plans_table": parsed.plans_table or environ.get("KUPLOY_PLANS_TABLE"),
+    }
+    return SqlLayout(**{name: value for name, value in chosen.items() if value})
 
 
 def _license_store(url: str, exits: ExitStack) -> ClientStore:

@@ -152,6 +152,7 @@ class AsyncSqlStore(AwaitedPlans, AwaitedCounting):
         if self._pid != os.getpid():  # after a fork the parent's connections are left to the parent
             self._engine.sync_engine.dispose(close=False)
             self._pid = os.getpid()
-        with storage_errors(self._engine.dialect, database_name(self._engine.url)):
+        name, migrate = database_name(self._engine.url), self._tables.how_to_migrate
+        with storage_errors(self._engine.dialect, name, migrate=migrate):
             async with self._engine.connect() as connection:
                 return await connection.run_sync(lambda sync: verb(_OneConnection(sync, self._tables, self._clock)))

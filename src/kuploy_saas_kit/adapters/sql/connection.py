@@ -47,9 +47,15 @@ PING_AFTER: Final = timedelta(seconds=10)
 """A connection that was idle for longer is looked at before it is used."""
 
 _PATIENCE: Final = 5.0  # seconds, as long as SQLite's driver waits
-_MIGRATE: Final = "call store.migrate(), or run `kuploy-saas-kit store migrate` with its URL in KUPLOY_STORE"
 _ROLLED_BACK: Final = "40"  # the class of SQLSTATE for deadlocks and for what other isolation levels refuse
-_NO_TABLE: Final = ("no such table", "no such column", "UndefinedTable", "UndefinedColumn", "UndefinedFunction")
+_NO_TABLE: Final = (
+    "no such table",
+    "no such column",
+    "UndefinedTable",
+    "UndefinedColumn",
+    "UndefinedFunction",
+    "InvalidSchemaName",
+)
 
 
 class OutdatedTables(SQLAlchemyError):  # noqa: N818 - whoever asks gets the `StorageError` that it becomes
@@ -257,7 +263,7 @@ def lock_out_writers(connection: Connection, tables: Tables) -> None:
 
 
 @contextmanager
-def storage_errors(dialect: Dialect, name: str, *, migrate: str = _MIGRATE) -> Iterator[None]:
+def storage_errors(dialect: Dialect, name: str, *, migrate: str) -> Iterator[None]:
     """Turn whatever SQLAlchemy or a driver raises into `StorageError` that says what to do; the cause is kept.
 
     *migrate* says how the tables are made.
@@ -268,7 +274,7 @@ def storage_errors(dialect: Dialect, name: str, *, migrate: str = _MIGRATE) -> I
         raise storage_error(error, dialect, name, migrate) from error
 
 
-def storage_error(error: SQLAlchemyError, dialect: Dialect, name: str, migrate: str = _MIGRATE) -> StorageError:
+def storage_error(error: SQLAlchemyError, dialect: Dialect, name: str, migrate: str) -> StorageError:
     """What happened to the database of this *name*, and what to do."""
     if isinstance(error, StatementError):
         error.hide_parameters = True  # they may hold the license key

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import methodcaller
 from typing import Any, Final
 
@@ -72,11 +72,14 @@ class DirectStatements:
         self._cursor = methodcaller("cursor") if self._is_file else dbapi.RawCursor
         self._elapsed = SystemClock().elapsed
         self.in_turn = self._turns()
-        self.ask = Ask(engine.dialect, self._rows)
         event.listen(engine, "reset", self._restore_mode)
         event.listen(engine, "invalidate", self._invalidated)
         event.listen(engine, "engine_disposed", self._forget)
         mend_after_fork(self)
+
+    def asking(self, migrate: str) -> Ask:
+        """How a store asks; *migrate* says how its tables are made."""
+        return Ask(self._engine.dialect, partial(self._rows, migrate))
 
     def close(self) -> None:
         """Give the connections back to the pool."""
@@ -96,12 +99,12 @@ class DirectStatements:
     def _turns(self) -> AbstractContextManager[object]:
         return Turns() if self._is_file else nullcontext()
 
-    def _rows(self, statement: str, parameters: Sequence[object]) -> Rows:
+    def _rows(self, migrate: str, statement: str, parameters: Sequence[object]) -> Rows:
         try:
             with self.in_turn:
                 return self._sent(statement, parameters)
         except SQLAlchemyError as error:
-            raise storage_error(error, self._engine.dialect, database_name(self._engine.url)) from error
+            raise storage_error(error, self._engine.dialect, database_name(self._engine.url), migrate) from error
 
     def _sent(self, statement: str, parameters: Sequence[object]) -> Rows:
         step = self._engine.get_execution_options().get(STEP)

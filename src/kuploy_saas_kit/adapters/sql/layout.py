@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
@@ -24,6 +25,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from kuploy_saas_kit.errors import ConfigurationError
 
 SCHEMA_VERSION: Final = "0002"
 
@@ -79,9 +82,29 @@ class SqlLayout:
     schema: str | None = None
     plans_table: str = "cloud_plans"
 
+    def __post_init__(self) -> None:
+        if not self.prefix:
+            raise ConfigurationError(
+                "SqlLayout needs a prefix: without one the kit's tables would be called usage, event or price, and "
+                "tables of another program with such a name would be taken for them"
+            )
+
     def owns(self, table: str) -> bool:
         """Whether *table* is one of the kit's; a host's own Alembic leaves these out of what it compares."""
-        return table == self.plans_table or table.startswith(self.prefix)
+        return any(table == one.name for one in tables_of(self).metadata.tables.values())
+
+    @property
+    def how_to_migrate(self) -> str:
+        """What to do where tables of this layout are missing."""
+        chosen = {field.name: getattr(self, field.name) for field in fields(self)}
+        standard = {field.name: field.default for field in fields(self)}
+        options = "".join(
+            f" --{name.replace('_', '-')} {shlex.quote(value)}"
+            for name, value in chosen.items()
+            if value != standard[name]
+        )
+        command = f"kuploy-saas-kit store migrate{options}"
+        return f"call store.migrate(), or run `{command}` with its URL in KUPLOY_STORE"
 
 
 class Tables:
@@ -89,6 +112,7 @@ class Tables:
 
     def __init__(self, layout: SqlLayout) -> None:
         self.layout = layout
+        self.how_to_migrate = layout.how_to_migrate
         self.metadata = MetaData(schema=layout.schema)
         self._prefix = layout.prefix
         self.cloud_plans = _cloud_plans(layout.plans_table, self.metadata)

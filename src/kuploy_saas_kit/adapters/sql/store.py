@@ -117,7 +117,7 @@ class BoundStore(AllVerbs):
     def _reading(self) -> Iterator[Connection]:
         found = self._connection
         connection = found.connection() if isinstance(found, Session) else found
-        with storage_errors(connection.dialect, "the host's database"):
+        with storage_errors(connection.dialect, "the host's database", migrate=self._tables.how_to_migrate):
             yield connection
 
     @contextmanager
@@ -143,7 +143,7 @@ class SqlStore(AllVerbs):
         self._tables = tables_of(self._layout)
         self._clock = clock
         self._direct = direct_of(engine)
-        self._asks = nullcontext(self._direct.ask)
+        self._asks = nullcontext(self._direct.asking(self._tables.how_to_migrate))
 
     @classmethod
     def from_url(cls, url: str, *, layout: SqlLayout | None = None, clock: Clock | None = None) -> SqlStore:
@@ -214,7 +214,7 @@ class SqlStore(AllVerbs):
     def _transaction(self, *, writes: bool) -> Iterator[Connection]:
         in_turn = self._direct.in_turn if writes else nullcontext()
         with (
-            storage_errors(self._engine.dialect, database_name(self._engine.url)),
+            storage_errors(self._engine.dialect, database_name(self._engine.url), migrate=self._tables.how_to_migrate),
             in_turn,
             self._engine.connect() as connection,
             transaction(connection, writes=writes) as ready,

@@ -12,7 +12,7 @@ from typing import Final
 from sqlalchemy import make_url
 
 from kuploy_saas_kit._clock import Clock
-from kuploy_saas_kit.adapters import RedisStore, SqlStore
+from kuploy_saas_kit.adapters import RedisStore, SqlLayout, SqlStore
 from kuploy_saas_kit.adapters.sql.connection import database_name, storage_errors
 from kuploy_saas_kit.errors import ConfigurationError
 from kuploy_saas_kit.license.ports import ClientStore
@@ -80,7 +80,7 @@ def _own_schema(url: str, name: str) -> Iterator[str]:
     SqlStore.from_url(url).close()  # an URL or a driver that will not do is explained there
     address = make_url(url.replace("postgres://", "postgresql://", 1))
     with ExitStack() as exits:
-        with storage_errors(address.get_dialect()(), database_name(address)):
+        with storage_errors(address.get_dialect()(), database_name(address), migrate=SqlLayout().how_to_migrate):
             own = exits.enter_context(postgres_schema(address.render_as_string(hide_password=False), name))
         yield own
 
