@@ -28,6 +28,7 @@ from kuploy_saas_kit.stripe_provision.ports import (
 )
 from kuploy_saas_kit.testing.conformance.base import MINUTE, RACES, Crew, StoreTests
 from kuploy_saas_kit.testing.conformance.crashes import CrashTests, Deed
+from kuploy_saas_kit.testing.conformance.plans import follow, is_told
 from kuploy_saas_kit.testing.conformance.values import INSTANT, MICROSECOND, NAMES, SLUGS
 
 TEST_MODE, LIVE = StripeSpace("acct_1", livemode=False), StripeSpace("acct_1", livemode=True)
@@ -209,10 +210,11 @@ def _subscribe(store: SubscriptionStore, number: int) -> None:
     store.put_subscription(row, expected_version=0, event_id=f"evt_crash{number}")
 
 
-def _subscribed(store: BillingStore, number: int) -> tuple[bool, bool, bool, bool]:
-    standing = store.standing(f"org{number}")
+def _subscribed(store: BillingStore, number: int) -> tuple[bool, bool, bool, bool, bool]:
+    standing, is_there = store.standing(f"org{number}"), store.load_subscription(f"sub_crash{number}").version > 0
     return (
-        store.load_subscription(f"sub_crash{number}").version > 0,
+        is_there,
+        not is_there or is_told(store, number, f"org{number}"),
         store.look_up_event(f"evt_crash{number}").is_handled,
         standing.subscription is not None,
         standing.version > 0,
@@ -222,7 +224,7 @@ def _subscribed(store: BillingStore, number: int) -> tuple[bool, bool, bool, boo
 class SubscriptionStoreTests(CrashTests):
     """What a `SubscriptionStore` must do; the store is a `StandingStore` and a `ChangeFeed` too."""
 
-    deeds = (Deed(_subscribe, _subscribed),)
+    deeds = (Deed(_subscribe, _subscribed, follow),)
 
     def test_an_empty_store(self, store: BillingStore) -> None:
         """Without a row the version is 0."""

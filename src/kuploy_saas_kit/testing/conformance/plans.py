@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -41,6 +41,32 @@ BUSINESS = Plan("business", "Business", Price(290_000, "gnf"), {"customDomains"}
 CATALOG = PlanCatalog([FREE, PRO, BUSINESS])
 
 
+def assignment(org_id: str = "acme", plan: str = "internal", reason: str = "ours") -> Assignment:
+    """A plan given by hand."""
+    return Assignment(
+        org_id=org_id, plan=plan, actor="root@isp", reason=reason, assigned_at=INSTANT, until=INSTANT + 60 * MINUTE
+    )
+
+
+def _has_feed(store: object) -> bool:
+    return hasattr(store, "changes") and hasattr(store, "put_assignment")
+
+
+def follow(store: Any, number: int) -> None:
+    """Keep where the feed ends, if the store has one, as an assignment's reason: any process can read on from there."""
+    if _has_feed(store):
+        store.put_assignment(assignment(f"reader{number}", reason=store.changes(None).cursor))
+
+
+def is_told(store: Any, number: int, org_id: str | None = None) -> bool:
+    """Whether the feed has named the org, or everyone, since `follow`. A store that has no feed is not asked."""
+    reader = store.standing(f"reader{number}").assignment if _has_feed(store) else None
+    if reader is None:
+        return True
+    news = store.changes(reader.reason).org_ids
+    return news is Everyone.ALL or org_id in news
+
+
 def _catalog(number: int) -> PlanCatalog:
     return PlanCatalog([FREE, *(Plan(f"pro{n}", f"Pro {number}", limits={"maxProjects": number}) for n in range(3))])
 
@@ -49,29 +75,33 @@ def _apply(store: PlanStore, number: int) -> None:
     store.replace_plans(_catalog(number), revision=number)
 
 
-def _applied(store: PlanStore, number: int) -> tuple[bool, bool]:
-    """Whether the catalog of this number, or a newer one, is there; and whether the one that is there is whole."""
+def _applied(store: PlanStore, number: int) -> tuple[bool, bool, bool]:
+    """Whether the catalog of this number, or a newer one, is there; if so, whether it is told; whether it is whole."""
     stored = store.load_plans()
     held = {} if stored.catalog is None else {plan.slug: plan for plan in stored.catalog}
     whole = () if stored.revision is None else _catalog(stored.revision)
-    return stored.revision is not None and stored.revision >= number, all(held.get(plan.slug) == plan for plan in whole)
+    is_there = stored.revision is not None and stored.revision >= number
+    is_whole = all(held.get(plan.slug) == plan for plan in whole)
+    return is_there, not is_there or is_told(store, number), is_whole
 
 
 def _save_own(store: PlanStore, number: int) -> None:
     store.put_plan(Plan(f"own{number}", "Own"), expected_version=0)
 
 
-def _saved_own(store: PlanStore, number: int) -> tuple[bool, bool]:
+def _saved_own(store: PlanStore, number: int) -> tuple[bool, bool, bool]:
     stored = store.load_plans()
-    return stored.catalog is not None and stored.catalog.get(
-        f"own{number}"
-    ) is not None, f"own{number}" in stored.versions
+    is_there = stored.catalog is not None and stored.catalog.get(f"own{number}") is not None
+    return is_there, not is_there or is_told(store, number), f"own{number}" in stored.versions
 
 
 class PlanStoreTests(CrashTests):
-    """What a `PlanStore` must do."""
+    """What a `PlanStore` must do.
 
-    deeds = (Deed(_apply, _applied), Deed(_save_own, _saved_own))
+    Where it is a `StandingStore` and a `ChangeFeed` too, a change that is there has entered the feed.
+    """
+
+    deeds = (Deed(_apply, _applied, follow), Deed(_save_own, _saved_own, follow))
 
     def test_an_empty_store(self, store: PlanStore) -> None:
         """Before the first plan there is no catalog and no revision."""
@@ -234,41 +264,39 @@ def _version(store: PlanStore, slug: str) -> int:
     return store.load_plans().versions[slug]
 
 
-def assignment(org_id: str = "acme", plan: str = "internal", reason: str = "ours") -> Assignment:
-    """A plan given by hand."""
-    return Assignment(
-        org_id=org_id, plan=plan, actor="root@isp", reason=reason, assigned_at=INSTANT, until=INSTANT + 60 * MINUTE
-    )
-
-
 def _give(store: StandingStore, number: int) -> None:
     store.put_assignment(assignment(f"org{number}"))
 
 
-def _given(store: StandingStore, number: int) -> tuple[bool, bool]:
+def _given(store: StandingStore, number: int) -> tuple[bool, bool, bool]:
+    """Whether it is given; if so, whether that is told; and whether the version rose."""
     standing = store.standing(f"org{number}")
-    return standing.assignment is not None, standing.version > 0
+    is_given = standing.assignment is not None
+    return is_given, not is_given or is_told(store, number, f"org{number}"), standing.version > 0
 
 
 def _give_and_mark(store: StandingStore, number: int) -> None:
     """The mark is another org's version, given after this one's: what rises from here on is above it."""
     _give(store, number)
     store.put_assignment(assignment(f"mark{number}"))
+    follow(store, number)
 
 
 def _end(store: StandingStore, number: int) -> None:
     store.end_assignment(f"org{number}", actor="root@isp", reason="over", at=NOW)
 
 
-def _ended(store: StandingStore, number: int) -> tuple[bool, bool]:
-    standing = store.standing(f"org{number}")
-    return standing.assignment is None, standing.version > store.standing(f"mark{number}").version
+def _ended(store: StandingStore, number: int) -> tuple[bool, bool, bool]:
+    """Whether it is taken away; if so, whether that is told; and whether the version rose."""
+    standing, mark = store.standing(f"org{number}"), store.standing(f"mark{number}")
+    is_ended = standing.assignment is None
+    return is_ended, not is_ended or is_told(store, number, f"org{number}"), standing.version > mark.version
 
 
 class StandingStoreTests(CrashTests):
-    """What a `StandingStore` must do."""
+    """What a `StandingStore` must do. Where it is a `ChangeFeed` too, a change that is there has entered the feed."""
 
-    deeds = (Deed(_give, _given), Deed(_end, _ended, _give_and_mark))
+    deeds = (Deed(_give, _given, follow), Deed(_end, _ended, _give_and_mark))
 
     def test_an_unknown_org(self, store: StandingStore) -> None:
         """An org that nobody has written about has an empty standing."""
