@@ -74,8 +74,25 @@ async def test_a_counter_store_that_returns_lets_orgs_be_kept(world: World) -> N
     await world.gate.check_feature("newcomer", "aiAssistant")
     assert world.raw._kept == {}
     del world.store.usage_of
+    world.clock.advance(timedelta(seconds=5))
     await world.gate.check_feature("newcomer", "aiAssistant")
     assert set(world.raw._kept) == {"newcomer"}
+
+
+async def test_a_counter_store_that_hangs_delays_few(world: World) -> None:
+    """A counter store that failed is left alone for five seconds: not every question waits for its timeout."""
+    asked = []
+
+    def hang(scope: str) -> Any:
+        asked.append(scope)
+        raise TimeoutError
+
+    world.store.usage_of = hang  # type: ignore[method-assign]
+    for org_id in ("one", "two", "two"):
+        assert (await world.gate.entitlements(org_id)).limit("maxProjects") == 1
+    world.clock.advance(timedelta(seconds=5))
+    assert (await world.gate.check_feature("three", "aiAssistant")).reason is Reason.NOT_IN_PLAN
+    assert asked == ["one", "three"]
 
 
 async def _features(world: World) -> None:

@@ -66,6 +66,9 @@ DEFAULT_RESERVATION: Final = timedelta(minutes=15)
 
 _MAX_LOGGED_KEYS: Final = 1000
 
+_PAUSE: Final = timedelta(seconds=5)
+"""So long a counter store that failed is not asked whether orgs may be kept: each question may wait for a timeout."""
+
 CrossingListener = Callable[[Crossing], None]
 
 
@@ -118,6 +121,7 @@ class GateCore:
         self._schema = policy.schema
         self._answers = Answers(policy.schema, policy.max_kept_orgs)
         self._kept = self._answers.kept
+        self._no_use_until = timedelta()
         self._logged_keys: set[str] = set()
         self._crossing_listeners: list[CrossingListener] = []
 
@@ -185,6 +189,13 @@ class GateCore:
         if kept is None or kept.valid_until is None:
             return kept
         return kept if self._clock.now() < kept.valid_until else None
+
+    def _asks_for_use(self, standing: Standing) -> bool:
+        """Whether its counters decide if the org is kept: its plan does not, and they did not fail just now."""
+        return not standing.is_known and self._clock.elapsed() >= self._no_use_until
+
+    def _pause_asking_for_use(self) -> None:
+        self._no_use_until = self._clock.elapsed() + _PAUSE
 
     def _keep(self, standing: Standing, used: Mapping[str, int], generation: int) -> None:
         # Ids that nobody ever wrote about are not kept: anybody can make them up.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Final, Self
@@ -298,11 +297,14 @@ class Gate(GateCore):
 
     def _known_use(self, standing: Standing) -> Mapping[str, int]:
         """What tells a new org from a made-up id. It decides on keeping alone, so it may fail: nothing is counted."""
-        if standing.is_known:
+        if not self._asks_for_use(standing):
             return {}
-        with suppress(StorageError), storage_errors("read what the org uses"):
-            return self._usage.usage_of(standing.org_id)
-        return {}
+        try:
+            with storage_errors("read what the org uses"):
+                return self._usage.usage_of(standing.org_id)
+        except StorageError:
+            self._pause_asking_for_use()
+            return {}
 
     def _taken(self, take: Take, key: str | None, ttl: timedelta | None) -> Taken:
         with storage_errors("take the limit"):
