@@ -19,6 +19,7 @@ class Way(ABC):
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(socket_file))
         self._listener.listen()
+        self._clients: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._serve, daemon=True)]
         self._threads[0].start()
 
@@ -27,8 +28,11 @@ class Way(ABC):
         """Hand on what comes, until one side leaves or the way is cut."""
 
     def close(self) -> None:
-        """Accept nothing more. Whoever is connected must have left."""
+        """Accept nothing more, and hang up."""
         self._listener.shutdown(socket.SHUT_RDWR)
+        for client in self._clients:
+            with suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join()
         self._listener.close()
@@ -38,6 +42,7 @@ class Way(ABC):
             while True:
                 client, _ = self._listener.accept()
                 self.connections += 1
+                self._clients.append(client)
                 self._threads.append(threading.Thread(target=self._connect, args=(client,), daemon=True))
                 self._threads[-1].start()
 
@@ -48,10 +53,14 @@ class Way(ABC):
 
 
 class Proxy(Way):
-    """A way to a PostgreSQL server that is cut after so many requests more, whatever sends them."""
+    """A way to a PostgreSQL server that is cut after so many requests more, whatever sends them.
+
+    While it *is_frozen* it takes what comes, connections too, and hands on nothing.
+    """
 
     def __init__(self, server: str, folder: Path) -> None:
         self.left: int | None = None
+        self.is_frozen = False
         socket_file = ".s.PGSQL.5432"
         place, _, options = server.partition("host=")
         there, _, options = options.partition("&")
@@ -66,6 +75,8 @@ class Proxy(Way):
                 came = ready[0].recv(1 << 16)
                 if not came or (ready[0] is client and self._is_cut()):
                     return
+                if self.is_frozen:
+                    continue
                 (server if ready[0] is client else client).sendall(came)
 
     def _is_cut(self) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Self
 
+import pytest
 from tests.kit.world import CATALOG, make_world
 
 from kuploy_saas_kit.adapters import MemoryStore
@@ -42,6 +43,24 @@ def test_a_second_start_waits_for_changes_no_second_time() -> None:
         with kit:
             assert store.waiting == 1
         assert store.waiting == 0
+
+
+def test_all_threads_are_told_before_one_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a store is frozen they end side by side, and not each after the one before."""
+    seen: list[bool] = []
+    with make_world() as world:
+        kit = world.kit()
+        kit.start()
+        threads = (kit._refresher, kit._carrier, kit.license._refresher)
+
+        def waited_for() -> None:
+            seen.extend(thread._stopping for thread in threads)
+
+        monkeypatch.setattr(kit._carrier, "stop", waited_for)
+        monkeypatch.setattr(kit._refresher, "stop", waited_for)
+        kit.stop()
+        monkeypatch.undo()
+        assert seen == [True] * 6
 
 
 def test_the_host_joins_the_writing_transaction() -> None:

@@ -146,6 +146,10 @@ class LicenseClient:
             self.sync()
         self._refresher.start()
 
+    def halt(self) -> None:
+        """Begin no further refresh; `stop` then waits for the one on its way."""
+        self._refresher.halt()
+
     def stop(self) -> None:
         """Stop refreshing; what is known stays readable."""
         self._refresher.stop()

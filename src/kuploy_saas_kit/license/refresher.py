@@ -52,6 +52,12 @@ class Refresher:
             mend_after_fork(self)
             self._thread.start()
 
+    def halt(self) -> None:
+        """Begin no further tick; `stop` then waits for the one on its way."""
+        with self._lock:
+            self._stopping = True
+            self._wake.set()
+
     def stop(self, *, timeout: float = _JOIN_SECONDS) -> None:
         """Stop the thread and wait up to *timeout* seconds for a tick on its way."""
         with self._lock:

@@ -16,6 +16,7 @@ from kuploy_saas_kit.adapters.sql.connection import (
     AT_ONCE,
     Ask,
     asked_through,
+    bound_waits,
     checked_url,
     database_name,
     driver_needed,
@@ -24,6 +25,7 @@ from kuploy_saas_kit.adapters.sql.connection import (
     prepare_sqlite,
     storage_errors,
     transaction,
+    wait_as_long_as_it_takes,
 )
 from kuploy_saas_kit.adapters.sql.layout import SqlLayout, Tables, tables_of
 from kuploy_saas_kit.adapters.sql.migration import make_tables
@@ -69,6 +71,7 @@ class _OneConnection(AllVerbs):
 
     def migrate(self) -> None:
         with self._transaction(writes=True) as connection:
+            wait_as_long_as_it_takes(connection)
             make_tables(connection, self._tables)
 
 
@@ -125,6 +128,7 @@ class AsyncSqlStore(AwaitedPlans, AwaitedCounting):
         parsed = checked_url(url, _DRIVERS)
         with driver_needed(parsed):
             engine = create_async_engine(parsed, hide_parameters=True, **pool_options(parsed))
+            bound_waits(engine.sync_engine)
         prepare_sqlite(engine.sync_engine)
         ping_when_idle(engine.sync_engine)
         return cls(engine, layout=layout, clock=clock)

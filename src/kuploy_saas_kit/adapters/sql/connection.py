@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import re
 import sqlite3
 from _thread import RLock
@@ -10,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, Dialect, Engine, TextClause, event, func, make_url, select, text
@@ -47,6 +49,10 @@ PING_AFTER: Final = timedelta(seconds=10)
 """A connection that was idle for longer is looked at before it is used."""
 
 _PATIENCE: Final = 5.0  # seconds, as long as SQLite's driver waits
+_POOL_SECONDS: Final = 10
+_CONNECT_SECONDS: Final = 10
+_COMMAND_SECONDS: Final = 10.0
+_COMMAND_TIMEOUT: Final = "command_timeout"
 _ROLLED_BACK: Final = "40"  # the class of SQLSTATE for deadlocks and for what other isolation levels refuse
 _NO_TABLE: Final = (
     "no such table",
@@ -66,7 +72,7 @@ class OutdatedTables(SQLAlchemyError):  # noqa: N818 - whoever asks gets the `St
 class Ask:
     """How one statement is sent to a database of this *dialect*: *rows* returns all that it answers.
 
-    Statements are text with their parameters spelled `?1`, `?2`, as SQLite spells them.
+    Statements are text with their parameters spelled `?1`, `?2` and so on, as SQLite spells them.
     """
 
     dialect: Dialect
@@ -160,7 +166,53 @@ def pool_options(url: URL) -> dict[str, int | bool]:
     """
     if url.get_backend_name() == "sqlite":
         return {"pool_use_lifo": True}
-    return {"pool_size": 20, "max_overflow": 10, "pool_use_lifo": True}
+    return {"pool_size": 20, "max_overflow": 10, "pool_use_lifo": True, "pool_timeout": _POOL_SECONDS}
+
+
+def bound_waits(engine: Engine) -> None:
+    """Wait for PostgreSQL no longer than its URL says: `connect_timeout` and `command_timeout`, ten seconds each.
+
+    Neither is sent to the server, so connection poolers may stand in between. The first is libpq's, the second the
+    kit's: how long a statement may take, 0 for any time.
+    """
+    if engine.dialect.name != "postgresql":
+        return
+    from kuploy_saas_kit.adapters.sql.waiting import connected, connected_async  # noqa: PLC0415 - it needs the driver
+
+    timeout = _command_timeout(engine.url)
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(dialect: Dialect, _record: object, _args: object, parameters: dict[str, Any]) -> object:
+        parameters.pop(_COMMAND_TIMEOUT, None)
+        if "PGCONNECT_TIMEOUT" not in os.environ:
+            parameters.setdefault("connect_timeout", _CONNECT_SECONDS)
+        if not dialect.is_async:
+            return connected(timeout, **parameters)
+        parameters["async_creator_fn"] = partial(connected_async, timeout)
+        return None  # SQLAlchemy calls it
+
+    @event.listens_for(engine, "checkin")
+    def _kept(_connection: object, record: ConnectionPoolEntry) -> None:
+        if record.driver_connection is not None:
+            setattr(record.driver_connection, _COMMAND_TIMEOUT, timeout)
+
+
+def _command_timeout(url: URL) -> timedelta | None:
+    given = url.query.get(_COMMAND_TIMEOUT, _COMMAND_SECONDS)
+    try:
+        seconds = float(str(given))
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ConfigurationError(f"{_COMMAND_TIMEOUT} in the URL of a database is a number of seconds, 0 for no limit")
+    return timedelta(seconds=seconds) or None
+
+
+def wait_as_long_as_it_takes(connection: Connection) -> None:
+    """Wait for all that follows on this connection, until the pool has it again."""
+    driver = connection.connection.driver_connection
+    if hasattr(driver, _COMMAND_TIMEOUT):
+        setattr(driver, _COMMAND_TIMEOUT, None)
 
 
 def database_name(url: URL) -> str:
@@ -314,7 +366,8 @@ def _passing(error: SQLAlchemyError, cause: BaseException | None, said: str, nam
             "transaction open, or move to PostgreSQL"
         )
     if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return f"the connection to {name} was lost; nothing is half-written: try again"
+        unanswered = f" ({cause})" if type(cause).__name__ == "_UnansweredError" else ""
+        return f"the connection to {name} was lost{unanswered}; nothing is half-written: try again"
     if (getattr(cause, "sqlstate", None) or "").startswith(_ROLLED_BACK):
         return (
             f"{name} undid this because of another transaction at the same moment ({type(cause).__name__}); nothing is "

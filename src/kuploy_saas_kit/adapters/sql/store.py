@@ -15,6 +15,7 @@ from kuploy_saas_kit._clock import Clock
 from kuploy_saas_kit.adapters.sql.billing import CustomerVerbs, ProvisioningVerbs, SpaceVerbs, SubscriptionVerbs
 from kuploy_saas_kit.adapters.sql.connection import (
     Ask,
+    bound_waits,
     checked_url,
     database_name,
     driver_needed,
@@ -24,6 +25,7 @@ from kuploy_saas_kit.adapters.sql.connection import (
     prepare_sqlite,
     storage_errors,
     transaction,
+    wait_as_long_as_it_takes,
 )
 from kuploy_saas_kit.adapters.sql.direct import direct_of
 from kuploy_saas_kit.adapters.sql.layout import SqlLayout, Tables, tables_of
@@ -147,10 +149,14 @@ class SqlStore(AllVerbs):
 
     @classmethod
     def from_url(cls, url: str, *, layout: SqlLayout | None = None, clock: Clock | None = None) -> SqlStore:
-        """A store over a database URL; a driver that is not installed is a `ConfigurationError` naming the extra."""
+        """A store over a database URL; a driver that is not installed is a `ConfigurationError` naming the extra.
+
+        With PostgreSQL each wait ends after ten seconds, or what `connect_timeout` and `command_timeout` in it say.
+        """
         parsed = checked_url(url, _DRIVERS)
         with driver_needed(parsed):
             engine = create_engine(parsed, hide_parameters=True, **pool_options(parsed))
+            bound_waits(engine)
         prepare_sqlite(engine)
         ping_when_idle(engine)
         return cls(engine, layout=layout, clock=clock)
@@ -166,6 +172,7 @@ class SqlStore(AllVerbs):
     def migrate(self) -> None:
         """Make the tables that are missing. It may run at each start, and in several processes at once."""
         with self._transaction(writes=True) as connection:
+            wait_as_long_as_it_takes(connection)
             make_tables(connection, self._tables)
 
     def require_tables(self) -> None:
