@@ -231,9 +231,9 @@ def test_connections_that_are_lost(store: SqlStore, monkeypatch: pytest.MonkeyPa
 
 def _keep_three(store: SqlStore) -> None:
     """Three takes at the same moment need three connections, which are kept then."""
-    together, spelled = Barrier(3), direct(store)._spelled
+    together, execute = Barrier(3), direct(store)._execute
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(3) as threads:
-        patch.setattr(direct(store), "_spelled", lambda statement: (together.wait(), spelled(statement))[1])
+        patch.setattr(direct(store), "_execute", lambda *args: (together.wait(), execute(*args))[1])
         list(threads.map(lambda _: store.take(claims()), range(3)))
     assert len(direct(store)._kept) == 3
 
@@ -264,10 +264,10 @@ def _terminate(store: SqlStore) -> None:
 def test_an_interrupt(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection whose statement was interrupted is not used again, and none is missing afterwards."""
 
-    def interrupted(_: str) -> str:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(direct(store), "_spelled", interrupted)
+    monkeypatch.setattr(direct(store), "_execute", interrupted)
     for _ in range(40):
         with pytest.raises(KeyboardInterrupt):
             store.take(claims())
@@ -276,7 +276,7 @@ def test_an_interrupt(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
     assert used(store) == (1, 1)
 
 
-@pytest.mark.parametrize("moment", ["_spelled", "_keep", "_single_statements"])
+@pytest.mark.parametrize("moment", ["_execute", "_keep", "_single_statements"])
 def test_an_interrupt_leaves_transactions(store: SqlStore, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
     """Whenever it comes, whoever gets the connection next finds it as the pool had it: what fails is undone."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -67,7 +68,7 @@ class DirectStatements:
         self._kept: deque[Borrowed] = deque(maxlen=self._most)
         self._of_parents: list[Borrowed | Pool] = []
         self._is_file = engine.dialect.name == "sqlite"
-        self._spelled = _for_postgresql if engine.driver == "psycopg" else str
+        self._execute = _in_sqlite if self._is_file else _in_postgresql
         dbapi: Any = engine.dialect.loaded_dbapi
         self._cursor = methodcaller("cursor") if self._is_file else dbapi.RawCursor
         self._elapsed = SystemClock().elapsed
@@ -112,7 +113,7 @@ class DirectStatements:
             step()
         borrowed = self._borrow()
         try:
-            rows: Rows = borrowed.cursor.execute(self._spelled(statement), parameters).fetchall()
+            rows: Rows = self._execute(borrowed.cursor, statement, parameters).fetchall()
         except self._engine.dialect.loaded_dbapi.Error as error:
             raise self._failed(borrowed, statement, error) from error
         except BaseException:
@@ -205,6 +206,22 @@ def _single_statements(driver: Any) -> tuple[str, object]:
     if getattr(driver, "autocommit", _LEGACY) == _LEGACY:
         return "isolation_level", None
     return "autocommit", True
+
+
+def _by_number(cursor: Any, statement: str, parameters: Sequence[object]) -> Any:
+    return cursor.execute(statement, parameters)
+
+
+def _by_name(cursor: Any, statement: str, parameters: Sequence[object]) -> Any:
+    return cursor.execute(statement, {str(number): value for number, value in enumerate(parameters, start=1)})
+
+
+# The first releases of Python 3.12 take a parameter's number for its name (python/cpython#117995).
+_in_sqlite: Final = _by_name if (3, 12) <= sys.version_info < (3, 12, 4) else _by_number
+
+
+def _in_postgresql(cursor: Any, statement: str, parameters: Sequence[object]) -> Any:
+    return cursor.execute(_for_postgresql(statement), parameters)
 
 
 @lru_cache(maxsize=64)

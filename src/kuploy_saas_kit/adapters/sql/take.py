@@ -71,7 +71,8 @@ def _by_update(ask: Ask, tables: Tables, claims: Sequence[Claim], moment: Moment
         changed = ask.rows(update, parameters)
         if changed:
             return Taken(TakeOutcome.TAKEN, {(scope, limit): used for scope, limit, used in changed}), False
-        answer, may_be_swept = _not_taken(claims, ask.rows(look, [*parameters, moment(ask.dialect)])[0])
+        counters = [part for claim in claims for part in claim.counter]
+        answer, may_be_swept = _not_taken(claims, ask.rows(look, [*counters, moment(ask.dialect)])[0])
         if answer.blocking is not None or answer.unseeded:
             return answer, may_be_swept
         # Somebody has given back since: there is room now.
@@ -102,16 +103,24 @@ def _call(layout: SqlLayout, dialect: Dialect, size: int) -> str:
 
 @lru_cache(maxsize=64)
 def _update_and_look(tables: Tables, dialect: Dialect, size: int) -> tuple[str, str]:
-    """Four parameters a claim: scope, limit, amount and room; *look* has the present instant too, as the last one."""
+    """The parameters of a claim are scope, limit, amount and room; to *look* scope and limit, and last the instant."""
     usage, holding = map(dialect.identifier_preparer.format_table, (tables.usage, tables.holding))
+
+    def value(first: int) -> str:
+        return f"(SELECT used FROM {usage} WHERE {_counter(first)})"  # noqa: S608 - the host's own names
+
     firsts = range(1, 4 * size, 4)
-    counters = [f"scope = ?{first} AND limit_key = ?{first + 1}" for first in firsts]
-    values = [f"(SELECT used FROM {usage} WHERE {counter})" for counter in counters]  # noqa: S608 - the host's own names
-    amounts = " ".join(f"WHEN {counter} THEN ?{first + 2}" for first, counter in zip(firsts, counters, strict=True))
-    fits = " AND ".join(f"{value} <= ?{first + 3}" for first, value in zip(firsts, values, strict=True))
+    amounts = " ".join(f"WHEN {_counter(first)} THEN ?{first + 2}" for first in firsts)
+    counters = " OR ".join(f"({_counter(first)})" for first in firsts)
+    fits = " AND ".join(f"{value(first)} <= ?{first + 3}" for first in firsts)
     update = (
         f"UPDATE {usage} SET used = used + CASE {amounts} END"  # noqa: S608 - as above
-        f" WHERE (({') OR ('.join(counters)})) AND {fits} RETURNING scope, limit_key, used"
+        f" WHERE ({counters}) AND {fits} RETURNING scope, limit_key, used"
     )
-    expired = f"EXISTS (SELECT 1 FROM {holding} WHERE expires_at <= ?{4 * size + 1})"  # noqa: S608 - as above
-    return update, f"SELECT {', '.join(values)}, {expired}"
+    values = ", ".join(value(first) for first in range(1, 2 * size, 2))
+    expired = f"EXISTS (SELECT 1 FROM {holding} WHERE expires_at <= ?{2 * size + 1})"  # noqa: S608 - as above
+    return update, f"SELECT {values}, {expired}"
+
+
+def _counter(first: int) -> str:
+    return f"scope = ?{first} AND limit_key = ?{first + 1}"
