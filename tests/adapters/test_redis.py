@@ -297,6 +297,15 @@ def test_without_the_client_package(monkeypatch: pytest.MonkeyPatch) -> None:
         RedisStore.from_url("redis://localhost")
 
 
+@pytest.mark.parametrize("url", ["http://localhost", "", "redis://user:pa/ss@localhost", "redis://localhost?db=x"])
+@pytest.mark.parametrize("kind", [RedisStore, AsyncRedisStore])
+def test_what_is_no_url(kind: type[RedisStore], url: str) -> None:
+    """A URL that will not do is a mistake of wiring, and no part of it is shown."""
+    with pytest.raises(ConfigurationError, match="redis://host/0") as caught:
+        kind.from_url(url)
+    assert caught.value.__suppress_context__
+
+
 def test_the_servers_clock(server: RedisServer) -> None:
     """Without a clock of its own the store goes by the server's."""
     store = RedisStore.from_url(server.url, prefix="other")

@@ -1,6 +1,7 @@
 """Redis goes away in the middle of every verb: a clear error, nothing half-written, nothing done twice."""
 
 import inspect
+import re
 import select
 import socket
 import tempfile
@@ -20,6 +21,7 @@ from tests.kit.world import make_world
 from kuploy_saas_kit import SaasKit
 from kuploy_saas_kit.adapters import AsyncRedisStore, RedisStore
 from kuploy_saas_kit.adapters.awaited import AwaitedCounting
+from kuploy_saas_kit.adapters.redis.client import unanswered
 from kuploy_saas_kit.errors import StorageError
 from kuploy_saas_kit.license import LicenseStatus
 from kuploy_saas_kit.plans import KUPLOY_CLOUD, GatePolicy, Reason
@@ -279,6 +281,85 @@ def test_a_server_without_memory(direct: RedisStore, server: RedisServer, name: 
         expected = once
     direct._client.config_set("maxmemory", 0)
     assert kept(direct) == expected
+
+
+@pytest.mark.parametrize("opener", ["url", "awaited"])
+def test_room_can_be_freed_without_memory(direct: RedisStore, server: RedisServer, opener: str) -> None:
+    """What only lowers counters is done by a server that is out of memory, so that things can be deleted."""
+    with OPENERS[opener](server.url) as store:
+        direct._client.config_set("maxmemory", 1)
+        try:
+            assert store.give_back({("acme", "maxProjects"): 1, ("", "maxProjects"): 1}).drift == {}
+            assert store.release_holding("acme", "held").drift == {}
+            assert store.sweep_holdings().drift == {}
+        finally:
+            direct._client.config_set("maxmemory", 0)
+        assert store.usage_of("acme") == {"maxProjects": 2}
+
+
+TROUBLE: dict[str, tuple[dict[str, object], str]] = {
+    "out of memory": ({"maxmemory": 1}, "out of memory.*maxmemory"),
+    "too few replicas": ({"min-replicas-to-write": 1}, "too few replicas.*min-replicas-to-write"),
+    "a replica without its primary": ({"replica-serve-stale-data": "no", "replicaof": "127.0.0.1 1"}, "primary"),
+    "a replica": ({"replicaof": "127.0.0.1 1"}, "replica.*primary"),
+}
+
+
+@pytest.mark.parametrize("name", ["seed_usage", "save_license_key"])
+@pytest.mark.parametrize("trouble", TROUBLE)
+def test_what_the_server_complains_about(direct: RedisStore, trouble: str, name: str) -> None:
+    """A command and a script say the same of a server that takes no writes, and what to do about it."""
+    settings, expected = TROUBLE[trouble]
+    usual = {"replica-serve-stale-data": "yes", "min-replicas-to-write": 0, "maxmemory": 0}
+    before = kept(direct)
+    for setting, value in settings.items():
+        apply(direct, setting, value)
+    try:
+        with pytest.raises(StorageError, match=f"{expected}.*Nothing was done"):
+            VERBS[name](direct)
+    finally:
+        apply(direct, "replicaof", "NO ONE")
+        for setting in settings.keys() & usual.keys():
+            apply(direct, setting, usual[setting])
+    assert kept(direct) == before
+
+
+def apply(store: RedisStore, setting: str, value: object) -> None:
+    """Give the server another role or setting."""
+    if setting == "replicaof":
+        store._client.execute_command("REPLICAOF", *str(value).split())
+    else:
+        store._client.config_set(setting, value)
+
+
+def test_a_user_who_may_not(direct: RedisStore, server: RedisServer) -> None:
+    """Keys that the user of the URL may not touch, and a password that is wrong, are told apart."""
+    direct._client.execute_command("ACL", "SETUSER", "kit", "on", ">pass", "~other*", "+@all")
+    try:
+        for password, expected in (("pass", "grant it"), ("word", "another user or password")):
+            url = server.url.replace("unix://", f"unix://kit:{password}@")
+            with closing(RedisStore.from_url(url)) as store, pytest.raises(StorageError, match=expected):
+                store.take(claims())
+    finally:
+        direct._client.execute_command("ACL", "DELUSER", "kit")
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("LOADING Redis is loading the dataset in memory", "loads its data"),
+        ("MISCONF Redis is configured to save RDB snapshots, but it is not able to persist on disk.", "disk"),
+        ("ERR Error running script: @user_script: 19: -MISCONF Redis is configured to save RDB snapshots", "disk"),
+        ("OOM command not allowed when used memory > 'maxmemory'. script: f_6724, on @user_script:19.", "maxmemory"),
+        ("NOAUTH Authentication required.", "another user or password"),
+        ("WRONGPASS invalid username-password pair or user is disabled.", "another user or password"),
+    ],
+)
+def test_what_servers_say(said: str, expected: str) -> None:
+    """Answers that need a disk that is full, or another version of the server, are known by their text."""
+    from redis._parsers import BaseParser  # noqa: PLC0415 - where it is missing these tests are skipped
+
+    assert re.search(f"{expected}.*Nothing was done", str(unanswered(BaseParser.parse_error(said))))
 
 
 class Durable(RedisServer):

@@ -18,17 +18,52 @@ _OPTIONS: Final = {
     "health_check_interval": 10,
 }
 
+_REFUSALS: Final = (
+    (
+        ("OutOfMemoryError", "-OOM "),
+        "is out of memory: raise its maxmemory, or look what fills it; what gives room back works all the same",
+    ),
+    (
+        ("ReadOnlyError", "-READONLY "),
+        "is a replica, which takes no writes: after a failover try again, else give the kit the URL of the primary",
+    ),
+    (("MasterDownError",), "is a replica that has lost its primary: try again, or give the kit the URL of the primary"),
+    (
+        ("MISCONF ",),
+        "takes no writes because it cannot save to its disk: see its log, and whether the disk is full; then try again",
+    ),
+    (("NOREPLICAS ",), "takes no writes because too few replicas follow it (min-replicas-to-write): try again"),
+    (("BusyLoadingError",), "has just started and loads its data: try again in a moment"),
+    (("AuthenticationError",), "wants another user or password than its URL has"),
+    (
+        ("NoPermissionError",),
+        "does not let the user of its URL do this: grant it all commands on the keys and channels of the kit's prefix",
+    ),
+)
+"""How an error is recognized, of a command or within a script, where the server did nothing; and what to do."""
+
 
 def client_for(url: str) -> Any:
     """A client for threads. Connecting and asking after idle time is tried twice, at once; see `send_once`."""
     retry = package("redis.retry").Retry(package("redis.backoff").NoBackoff(), 1)
-    return package("redis").Redis.from_url(url, retry=retry, **_OPTIONS)
+    return _made(package("redis"), url, retry)
 
 
 def async_client_for(url: str) -> Any:
     """A client for event loops, as `client_for` makes them for threads."""
     retry = package("redis.asyncio.retry").Retry(package("redis.backoff").NoBackoff(), 1)
-    return package("redis.asyncio").Redis.from_url(url, retry=retry, **_OPTIONS)
+    return _made(package("redis.asyncio"), url, retry)
+
+
+def _made(module: Any, url: str, retry: Any) -> Any:
+    try:
+        return module.Redis.from_url(url, retry=retry, **_OPTIONS)
+    except ValueError:
+        # The cause may show a part of the password, where that has a slash in it.
+        raise ConfigurationError(
+            "this is no Redis URL; examples: redis://host/0, rediss://user:password@host/0, unix:///path/redis.sock; "
+            "special characters of a password are written as in `%2F`"
+        ) from None
 
 
 def send_once(client: Any, command: Sequence[bytes]) -> Any:
@@ -80,8 +115,10 @@ def _packed(command: Sequence[bytes]) -> list[bytes]:
 
 def unanswered(error: Exception) -> StorageError:
     """What a verb raises in place of the package's *error*; it has no address and no password in it."""
-    if isinstance(error, errors().AuthenticationError):
-        return StorageError("Redis wants another user or password than its URL has: nothing was done")
+    said = f"{type(error).__name__} {error}"
+    for signs, told in _REFUSALS:
+        if any(sign in said for sign in signs):
+            return StorageError(f"Redis {told}. Nothing was done")
     is_away = isinstance(error, errors().ConnectionError)
     hint = ". If it stays so: is Redis running, and is its URL right?" if is_away else ""
     return StorageError(

@@ -157,6 +157,9 @@ GIVE_BACK: Final = Script(
     _SUBTRACT,
     """
 -- KEYS: the counters of each scope. ARGV: {limit, amount} of each. The answer: {returned, value after} of each.
+-- A server that is out of memory refuses a script's first write if that may grow. This one never does, and changes
+-- nothing; after it all are done.
+if KEYS[1] then redis.call('PERSIST', KEYS[1]) end
 local answer = {}
 for i = 1, #KEYS do
   answer[2 * i - 1], answer[2 * i] = subtract(KEYS[i], ARGV[2 * i - 1], ARGV[2 * i])
