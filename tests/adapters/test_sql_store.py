@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, event, inspect, text
+from sqlalchemy.exc import IntegrityError
 from tests.adapters.conftest import Schemas
 from tests.conftest import why_no_postgres
 
 from kuploy_saas_kit import adapters
 from kuploy_saas_kit._clock import SystemClock
 from kuploy_saas_kit.adapters import SqlLayout, SqlStore
-from kuploy_saas_kit.errors import ConfigurationError, StorageError
+from kuploy_saas_kit.errors import ConfigurationError, StorageError, StoredPlansError
 from kuploy_saas_kit.model.limits import UNLIMITED, LimitValue
 from kuploy_saas_kit.model.money import Price
 from kuploy_saas_kit.model.plan import Plan, PlanCatalog
@@ -129,6 +130,21 @@ def test_the_database_keeps_one_active_default(store: SqlStore, change: str) -> 
         connection.execute(text(f"UPDATE cloud_plans {change}"))
 
 
+def test_the_database_allows_no_default(store: SqlStore) -> None:
+    """That there is one the kit keeps: reading is an error until a default is saved, or the catalog applied."""
+    store.replace_plans(CATALOG, revision=1)
+    for mend in (
+        lambda version: store.put_plan(CATALOG.default, expected_version=version).saved,
+        lambda _: store.replace_plans(CATALOG, revision=1).applied,
+    ):
+        with store._engine.begin() as connection:
+            connection.execute(text('UPDATE cloud_plans SET "isDefault" = false'))
+        with pytest.raises(StoredPlansError, match="exactly one plan must be the default") as raised:
+            store.load_plans()
+        assert mend(raised.value.stored.versions["free"])
+        assert store.load_plans().catalog == CATALOG
+
+
 def test_stripe_columns_show_the_current_space(store: SqlStore) -> None:
     """They are those of the account and mode that is in use, and change with it in one step."""
     query = """SELECT "stripeProductId", "stripePriceId" FROM cloud_plans WHERE "planId" = 'pro'"""
@@ -176,6 +192,10 @@ def test_a_plans_table_that_is_there_already(empty_url: str) -> None:
     store.replace_plans(CATALOG, revision=1)
     assert store.load_plans().catalog == CATALOG
     assert "core" in inspect(store._engine).get_table_names()
+    with store._engine.begin() as connection:  # what the documentation gives a host whose table lacks it
+        connection.execute(text('CREATE UNIQUE INDEX one_default ON cloud_plans ("isDefault") WHERE "isDefault"'))
+    with pytest.raises(IntegrityError), store._engine.begin() as connection:
+        connection.execute(text("""UPDATE cloud_plans SET "isDefault" = true WHERE "planId" = 'pro'"""))
     store.close()
 
 

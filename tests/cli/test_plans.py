@@ -39,6 +39,52 @@ def test_no_plans_yet(instance: Instance) -> None:
     assert "there are no plans yet" in instance.run("plans", "check").one_line
 
 
+SEED = {
+    "plans": [
+        {
+            "slug": "starter",
+            "name": "Starter",
+            "limits": {"maxProjects": 2},
+            "features": {"whitelabel": True},
+            "isDefault": True,
+            "isActive": True,
+        }
+    ]
+}
+
+
+def test_plans_for_the_first_boot(instance: Instance) -> None:
+    """They are stored where there are none, whenever a container boots, until the license's take their place."""
+    file = instance.database.with_name("plans.json")
+    file.write_text(json.dumps(SEED))
+    assert "there is no SQLite file" in instance.run("plans", "seed", str(file)).one_line
+    instance.run("store", "migrate")
+    assert (
+        "stored until the license's first catalog takes their place: starter"
+        in instance.run("plans", "seed", str(file)).out
+    )
+    assert "there are plans already" in instance.run("plans", "seed", str(file)).out
+    assert "bootstrap, until the license's first catalog" in instance.run("plans", "list").out
+    told = json.loads(instance.run("plans", "list", "--json").out)
+    assert (told["revision"], told["plans"][0]["features"]) == (None, ["whiteLabel"])
+    assert "1 plans: bootstrap" in instance.run("store", "check").out
+    instance.licensed()
+    assert "there are plans already" in instance.run("plans", "seed", str(file)).out
+    listed = json.loads(instance.run("plans", "list", "--json").out)
+    assert (listed["revision"], [one["slug"] for one in listed["plans"] if one["is_active"]]) == (1, ["free", "pro"])
+
+
+def test_a_file_without_plans(instance: Instance) -> None:
+    """What cannot be read, is no JSON or no catalog is one line, and nothing is stored."""
+    instance.run("store", "migrate")
+    file = instance.database.with_name("plans.json")
+    assert "cannot be read" in instance.run("plans", "seed", str(file)).one_line
+    for content in ("", "[]", "{}", json.dumps({"plans": []})):
+        file.write_text(content)
+        assert instance.run("plans", "seed", str(file)).one_line
+    assert "there are no plans yet" in instance.run("plans", "list").out
+
+
 def test_plans_within_the_license(instance: Instance) -> None:
     """A catalog under its license passes; after a downgrade the plan above it fails."""
     instance.licensed()

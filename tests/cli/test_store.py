@@ -107,7 +107,7 @@ def test_check_of_a_full_store(instance: Instance) -> None:
     for _ in range(2):
         ran = instance.run("store", "check")
         assert ran.status == 0
-        assert "2 plans of catalog revision 1" in ran.out
+        assert "2 plans: catalog revision 1" in ran.out
         assert "leases: one of two holders gets it" in ran.out
 
 

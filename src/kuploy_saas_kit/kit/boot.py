@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
-from kuploy_saas_kit.errors import storage_errors
+from kuploy_saas_kit.errors import StoredPlansError, storage_errors
+from kuploy_saas_kit.model.plan import PlanCatalog
+from kuploy_saas_kit.model.product import ProductSchema
+from kuploy_saas_kit.plans.ports import PlansReplaced, PlanStore
+from kuploy_saas_kit.plans.revisions import BOOTSTRAP, BOOTSTRAP_REVISION
 
 
 @runtime_checkable
@@ -29,3 +33,29 @@ def require_tables(stores: Iterable[object]) -> None:
         if isinstance(store, TableStore):
             with storage_errors("look at the tables"):
                 store.require_tables()
+
+
+def product_catalog(catalog: PlanCatalog, schema: ProductSchema) -> PlanCatalog:
+    """*catalog* with every key in its wire spelling; a never-gate key is `NeverGateKeyError`."""
+    for plan in catalog:
+        schema.check_plan(plan)
+    return PlanCatalog(schema.normalised(plan) for plan in catalog)
+
+
+def seed_plans(store: PlanStore, catalog: PlanCatalog) -> PlansReplaced:
+    """Store *catalog* if *store* has no plans at all, until a license brings its own; else nothing is applied.
+
+    Any process may do so at each of its boots, and several at once: a catalog of a license is above it, whatever its
+    revision, and whoever was too late to see that one does not undo it.
+    """
+    with storage_errors("store the bootstrap plans"):
+        if not _has_no_plans(store):
+            return PlansReplaced(applied=False)
+        return store.replace_plans(catalog, revision=BOOTSTRAP_REVISION, source=BOOTSTRAP)
+
+
+def _has_no_plans(store: PlanStore) -> bool:
+    try:
+        return store.load_plans().catalog is None
+    except StoredPlansError:
+        return False

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
 from kuploy_saas_kit.license.config import LicenseConfig
+from kuploy_saas_kit.model.plan import PlanCatalog
 from kuploy_saas_kit.plans.policy import GatePolicy
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class CatalogAuthority(StrEnum):
 class KitConfig:
     """What a `SaasKit` needs to know beside its stores.
 
-    *policy* defaults to the license's product schema. *namespace* tells this instance's objects at Stripe from those
+    *policy* defaults to the license's product schema. *bootstrap* is stored where there are no plans at all, until a
+    license brings its own. *namespace* tells this instance's objects at Stripe from those
     of another in the same account (default: made from the instance's id). *stripe_base_url* points to a simulator.
     *on_subscription_change* joins the transaction in which a webhook writes a subscription.
     """
@@ -40,6 +42,7 @@ class KitConfig:
     license: LicenseConfig
     policy: GatePolicy | None = None
     catalog_authority: CatalogAuthority = CatalogAuthority.HUB
+    bootstrap: PlanCatalog | None = None
     namespace: str | None = None
     stripe_base_url: str | None = None
     on_subscription_change: OnChange | None = None

@@ -26,7 +26,7 @@ from kuploy_saas_kit.errors import (
     StoredPlansError,
     storage_errors,
 )
-from kuploy_saas_kit.kit.boot import make_embedded_tables, require_tables
+from kuploy_saas_kit.kit.boot import make_embedded_tables, product_catalog, require_tables, seed_plans
 from kuploy_saas_kit.kit.config import CatalogAuthority, KeysSource, KitConfig, keys_from_env
 from kuploy_saas_kit.kit.reports import Carried, PlanSave, RunReport
 from kuploy_saas_kit.kit.usage import CountedUsage
@@ -48,7 +48,7 @@ from kuploy_saas_kit.plans.ports import (
     PlansReplaced,
     StoredPlans,
 )
-from kuploy_saas_kit.plans.revisions import next_revision
+from kuploy_saas_kit.plans.revisions import catalog_revision, next_revision
 
 if TYPE_CHECKING:
     from kuploy_saas_kit.stripe_provision import (
@@ -91,6 +91,8 @@ class SaasKit:
         self._keys = stripe
         self._clock = clock or SystemClock()
         policy = self.config.policy or GatePolicy(schema=self.config.license.product_schema)
+        bootstrap = self.config.bootstrap
+        self._bootstrap = None if bootstrap is None else product_catalog(bootstrap, policy.schema)
         source = CountedUsage(self._usage, policy.schema, self._clock)
         self.license = LicenseClient(self.config.license, self._license_store, usage=source, clock=clock)
         source.license = self.license
@@ -326,6 +328,8 @@ class SaasKit:
         snapshot = self.license.snapshot()
         if snapshot.catalog is not None and self.config.catalog_authority is CatalogAuthority.HUB:
             self._replace_plans(done, snapshot.catalog, snapshot.catalog_revision or 0, snapshot.license_id or "")
+        elif self._bootstrap is not None:
+            seed_plans(self._store, self._bootstrap)
         self.gate.publish_plans(self._stored_catalog())
 
     def _replace_plans(self, done: Carried, catalog: PlanCatalog, revision: int, source: str) -> None:
@@ -355,7 +359,7 @@ class SaasKit:
             stored = self._store.load_plans()
         if stored.catalog is None:
             return
-        done.provision = self.provisioner.provision(stored.catalog, revision=stored.revision, force=force)
+        done.provision = self.provisioner.provision(stored.catalog, revision=catalog_revision(stored), force=force)
         if done.provision.stopped_by is not None:
             done.problems.append(str(done.provision.stopped_by))
         failed = {slug: result for slug, result in done.provision.plans.items() if result.outcome == "failed"}

@@ -108,8 +108,9 @@ class PlanStore(Protocol):
     def replace_plans(self, catalog: PlanCatalog, *, revision: int, source: str = "") -> PlansReplaced:
         """Make the stored plans be *catalog*, in one step; a plan that it lacks becomes inactive.
 
-        A revision below the stored one changes nothing and is not applied; an equal one is applied again. *source*
-        is kept beside the revision: whose catalog it is.
+        A revision below the stored one changes nothing and is not applied; an equal one is applied again. Those of a
+        hub begin at 0; plans that stand in before its first catalog have −1. *source* is kept beside the revision:
+        whose catalog it is.
         """
 
     def put_plan(self, plan: Plan, *, expected_version: int) -> PlanSaved:

@@ -1,10 +1,16 @@
-"""The order of catalogs that come from more than one license."""
+"""The order of catalogs: those of more than one license, and the one that stands in before the first of them."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from kuploy_saas_kit.plans.ports import StoredPlans
+
+BOOTSTRAP: Final = "bootstrap"
+"""The source of plans that stand in until a license brings its own."""
+
+BOOTSTRAP_REVISION: Final = -1
+"""Below every revision of a hub, which begin at 0."""
 
 _STEP: Final = 2**40
 
@@ -19,3 +25,8 @@ def next_revision(stored: StoredPlans, revision: int, source: str) -> int:
     if stored.revision is not None and stored.source != source:
         turn += 1
     return turn * _STEP + min(revision, _STEP - 1)
+
+
+def catalog_revision(stored: StoredPlans) -> int | None:
+    """What orders the stored plans among the hub's catalogs; None for plans that are of none, such as bootstrap's."""
+    return None if stored.source == BOOTSTRAP else stored.revision

@@ -18,6 +18,18 @@ def add_to(commands: Commands) -> None:
     )
     add_json(listed)
     add_stores(listed)
+    seed = add_command(
+        group,
+        "seed",
+        "store plans for the time before the first sync",
+        about='FILE is JSON, {"plans": [...]}, each plan as in the hub protocol. They are stored only where there are '
+        "no plans at all, so this may run at each boot; the license's first catalog takes their place, for ever. What "
+        "they grant is up to the license, as always. Reads KUPLOY_STORE and LICENSE_PRODUCT_TYPE.",
+        example="kuploy-saas-kit plans seed plans.json",
+        runs="plans.seeding:run",
+    )
+    seed.add_argument("file", metavar="FILE", help="the plans")
+    add_stores(seed)
     check = add_command(
         group,
         "check",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from kuploy_saas_kit.cli.findings import Finding, documents_of, exit_status, fail, lines_of, ok, warn
 from kuploy_saas_kit.cli.output import say, say_json
+from kuploy_saas_kit.cli.plans.listing import NO_PLANS
 from kuploy_saas_kit.cli.wiring import open_kit
 from kuploy_saas_kit.errors import LicenseError, NeverGateKeyError, UnknownPlanError, storage_errors
 from kuploy_saas_kit.model.grant import LicenseGrant
@@ -23,7 +24,7 @@ def run(parsed: argparse.Namespace) -> int:
             catalog = opened.stores.main.load_plans().catalog
         schema = opened.kit.gate.policy.schema
     if catalog is None:
-        raise UnknownPlanError("there are no plans yet: they come with the license's first sync in a running host")
+        raise UnknownPlanError(NO_PLANS)
     if snapshot.grant is None:
         raise LicenseError(f"no license is held to compare the plans with: it is {snapshot.status.name}")
     findings = [one for plan in catalog for one in plan_findings(plan, snapshot.grant, schema)]

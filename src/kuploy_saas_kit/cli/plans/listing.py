@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Final
 
 from kuploy_saas_kit.cli.output import say, say_json, table
 from kuploy_saas_kit.cli.wiring import open_stores
@@ -11,6 +12,12 @@ from kuploy_saas_kit.model.features import AllFeatures
 from kuploy_saas_kit.model.limits import limit_to_wire
 from kuploy_saas_kit.model.plan import Plan
 from kuploy_saas_kit.plans.ports import StoredPlans
+from kuploy_saas_kit.plans.revisions import BOOTSTRAP, catalog_revision
+
+NO_PLANS: Final = (
+    "there are no plans yet: they come with the license's first sync in a running host; "
+    "until then `kuploy-saas-kit plans seed` stores some"
+)
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -27,19 +34,28 @@ def run(parsed: argparse.Namespace) -> int:
 def plan_lines(stored: StoredPlans) -> list[str]:
     """The plans for people."""
     if stored.catalog is None:
-        return ["there are no plans yet: they come with the license's first sync in a running host"]
+        return [NO_PLANS]
     rows = [
         (plan.slug, plan.name, named_price(plan), _state(plan), str(stored.versions.get(plan.slug, "")))
         for plan in stored.catalog
     ]
-    of = [] if stored.revision is None else [f"catalog revision {stored.revision}"]
-    return [*table(("SLUG", "NAME", "PRICE", "STATE", "VERSION"), rows), *of]
+    return [*table(("SLUG", "NAME", "PRICE", "STATE", "VERSION"), rows), *filter(None, [described_origin(stored)])]
+
+
+def described_origin(stored: StoredPlans) -> str:
+    """What the plans were stored as; nothing is said of those that an operator saved."""
+    if stored.source == BOOTSTRAP:
+        return "bootstrap, until the license's first catalog takes their place"
+    return "" if stored.revision is None else f"catalog revision {stored.revision}"
 
 
 def plans_document(stored: StoredPlans) -> dict[str, object]:
     """The plans for machines; limits as on the wire, −1 is unlimited."""
     plans = () if stored.catalog is None else stored.catalog.plans
-    return {"revision": stored.revision, "plans": [_document(plan, stored.versions.get(plan.slug)) for plan in plans]}
+    return {
+        "revision": catalog_revision(stored),
+        "plans": [_document(plan, stored.versions.get(plan.slug)) for plan in plans],
+    }
 
 
 def named_price(plan: Plan) -> str:

@@ -11,6 +11,7 @@ from typing import Final
 from kuploy_saas_kit._clock import Clock
 from kuploy_saas_kit.cli.findings import Finding, Level, fail, looked_at, ok, warn
 from kuploy_saas_kit.cli.output import span
+from kuploy_saas_kit.cli.plans.listing import described_origin
 from kuploy_saas_kit.cli.store.disks import MOUNTS, ephemeral_kind
 from kuploy_saas_kit.cli.wiring import Stores
 from kuploy_saas_kit.errors import storage_errors
@@ -40,9 +41,9 @@ def tested(stores: Stores, clock: Clock) -> list[Finding]:
 def plans_finding(stored: StoredPlans) -> Finding:
     """What the plan store has."""
     if stored.catalog is None:
-        return warn("plans", "there are none yet", "sync the license in a running host, or save a plan")
-    revision = "" if stored.revision is None else f" of catalog revision {stored.revision}"
-    return ok("plans", f"{len(stored.catalog.plans)} plans{revision}")
+        return warn("plans", "there are none yet", "sync the license in a running host, save a plan, or seed some")
+    origin = described_origin(stored)
+    return ok("plans", f"{len(stored.catalog.plans)} plans" + (f": {origin}" if origin else ""))
 
 
 def take_finding(outcome: TakeOutcome, *, limits: int) -> Finding:

@@ -6,10 +6,12 @@ import argparse
 from collections.abc import Sequence
 
 from kuploy_saas_kit.cli.output import confirmed, say, say_json
+from kuploy_saas_kit.cli.plans.listing import NO_PLANS
 from kuploy_saas_kit.cli.wiring import Opened, open_kit
 from kuploy_saas_kit.errors import UnknownPlanError, storage_errors
 from kuploy_saas_kit.model.plan import PlanCatalog
 from kuploy_saas_kit.model.status import Operation
+from kuploy_saas_kit.plans.revisions import catalog_revision
 from kuploy_saas_kit.stripe_provision import Change, ProvisionReport
 from kuploy_saas_kit.stripe_provision.changes import Blocked, Skipped
 
@@ -94,5 +96,5 @@ def _stored(opened: Opened) -> tuple[PlanCatalog, int | None]:
     with storage_errors("load the plans"):
         stored = opened.stores.main.load_plans()
     if stored.catalog is None:
-        raise UnknownPlanError("there are no plans yet: they come with the license's first sync in a running host")
-    return stored.catalog, stored.revision
+        raise UnknownPlanError(NO_PLANS)
+    return stored.catalog, catalog_revision(stored)

@@ -132,6 +132,15 @@ class PlanStoreTests(CrashTests):
         assert store.load_plans().revision == 8
         assert store.load_plans().versions == versions
 
+    def test_plans_that_stand_in_before_the_first_catalog(self, store: PlanStore) -> None:
+        """They are stored under a revision that is below every hub's, and do not come back after one was applied."""
+        assert store.replace_plans(PlanCatalog([FREE]), revision=-1, source="bootstrap").applied
+        stored = store.load_plans()
+        assert (stored.catalog, stored.revision, stored.source) == (PlanCatalog([FREE]), -1, "bootstrap")
+        assert store.replace_plans(CATALOG, revision=0).applied
+        assert not store.replace_plans(PlanCatalog([FREE]), revision=-1, source="bootstrap").applied
+        assert store.load_plans().catalog == CATALOG
+
     def test_a_source_is_kept_with_its_revision(self, store: PlanStore) -> None:
         """Whose catalog was applied is known, and a catalog that was not applied changes nothing of it."""
         store.replace_plans(CATALOG, revision=7, source="license-1")
