@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import close_old_connections, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -24,7 +25,8 @@ from kuploy_saas_kit.errors import ConfigurationError, StorageError
 from kuploy_saas_kit.license import LicenseStatus
 from kuploy_saas_kit.plans.ports import TakeOutcome
 from kuploy_saas_kit.stripe_provision.ports import SubscriptionChange
-from kuploy_saas_kit.testing.conformance.base import MINUTE, race
+from kuploy_saas_kit.testing import gate_over
+from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, race
 from kuploy_saas_kit.testing.conformance.billing import ROW
 from kuploy_saas_kit.testing.conformance.license import CLAIM, RECORD
 from kuploy_saas_kit.testing.conformance.plans import CATALOG, assignment
@@ -297,9 +299,26 @@ def kill(host: BaseDatabaseWrapper) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_sync_gate_in_an_event_loop(store: DjangoStore) -> None:
+    """It is a mistake of the code, and looks like one: no outage, but what to call instead, with Django's error."""
+    gate = await sync_to_async(gate_over)(store, plan_limits={"maxProjects": 2})
+    for ask in (
+        lambda: gate.acquire("acme", "maxProjects"),
+        lambda: gate.check_limit("acme", "maxProjects"),
+        lambda: gate.check_feature("acme", "aiAssistant"),
+        lambda: gate.allows("acme", "aiAssistant"),
+        lambda: gate.assign("acme", "standard", actor="admin", reason="comp"),
+        lambda: gate.record("acme", "buildMinutesPerMonth", 1, event_key="e1", at=NOW),
+    ):
+        with pytest.raises(ConfigurationError, match=r"kit\.async_gate") as caught:
+            ask()
+        assert isinstance(caught.value.__cause__, SynchronousOnlyOperation)
+
+
+@pytest.mark.anyio
 async def test_in_an_event_loop(store: DjangoStore) -> None:
-    """The sync store refuses an event loop as Django does; its async side works there."""
-    with pytest.raises(SynchronousOnlyOperation):
+    """The sync store refuses an event loop as Django does, and names what works there."""
+    with pytest.raises(ConfigurationError, match="async_store"):
         store.usage_of("acme")
     assert (await store.async_store().take(claims())).outcome is TakeOutcome.TAKEN
     assert await store.async_store().usage_of("acme") == {"maxProjects": 1}

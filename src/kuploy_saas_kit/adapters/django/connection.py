@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from functools import cache
 from typing import Any, Final
 
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db import Error as DjangoDatabaseError
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -138,7 +139,10 @@ def _lent() -> _Lent:
 
 @contextmanager
 def django_errors(wrapper: BaseDatabaseWrapper) -> Iterator[None]:
-    """Turn whatever Django, SQLAlchemy or a driver raises into `StorageError`; a connection that is lost is let go."""
+    """Turn whatever Django, SQLAlchemy or a driver raises into `StorageError`; a connection that is lost is let go.
+
+    An event loop is no outage: that it was called there is `ConfigurationError`.
+    """
     name, dialect = f"Django's database {wrapper.alias!r}", _engine(wrapper.vendor).dialect
     try:
         wrapper.validate_no_broken_transaction()
@@ -149,6 +153,11 @@ def django_errors(wrapper: BaseDatabaseWrapper) -> Iterator[None]:
     try:
         with storage_errors(dialect, name, migrate=_MIGRATE), _driver_errors(wrapper):
             yield
+    except SynchronousOnlyOperation as error:
+        raise ConfigurationError(
+            "Django's connections do not work in an event loop: await kit.async_gate instead of kit.gate, "
+            "store.async_store() instead of the store, or call sync code through sync_to_async"
+        ) from error
     except StorageError:
         _let_go_if_lost(wrapper)
         raise
