@@ -60,8 +60,8 @@ def test_in_a_migration_of_the_hosts(engine: Engine) -> None:
 def test_in_a_script_of_the_hosts(url: str) -> None:
     """`alembic upgrade --sql` has no database to look at: that is a clear error."""
     context = MigrationContext.configure(url=url, opts={"as_sql": True})
-    with pytest.raises(ConfigurationError, match="is_offline_mode"):
-        migrate_on(Operations(context).get_bind())
+    with pytest.raises(ConfigurationError, match=r"is_offline_mode.*store migrate --prefix kit_"):
+        migrate_on(Operations(context).get_bind(), LAYOUTS[1])
 
 
 def test_the_hosts_version_table_is_the_hosts(engine: Engine) -> None:

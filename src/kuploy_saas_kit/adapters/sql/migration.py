@@ -25,12 +25,13 @@ def migrate_on(connection: Connection, layout: SqlLayout | None = None) -> None:
 
     Which revision they are at is kept in the kit's own version table. No other table is read or written.
     """
+    tables = tables_of(layout or SqlLayout())
     if not isinstance(connection, Connection):
         raise ConfigurationError(
             "migrate_on looks at what is there, and `alembic upgrade --sql` has no database to look at: call it unless "
-            "context.is_offline_mode(), and run `kuploy-saas-kit store migrate` beside the script"
+            f"context.is_offline_mode(), and beside the script {tables.how_to_migrate}"
         )
-    make_tables(connection, tables_of(layout or SqlLayout()))
+    make_tables(connection, tables)
 
 
 def make_tables(connection: Connection, tables: Tables, revision: str = SCHEMA_VERSION) -> None:
