@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC
 from functools import partial
+from itertools import count
 from typing import Any, Protocol
 
 import pytest
@@ -28,6 +29,7 @@ from kuploy_saas_kit.stripe_provision.ports import (
 )
 from kuploy_saas_kit.testing.conformance.base import MINUTE, RACES, Crew, StoreTests
 from kuploy_saas_kit.testing.conformance.crashes import CrashTests, Deed
+from kuploy_saas_kit.testing.conformance.overtaking import overtaken
 from kuploy_saas_kit.testing.conformance.plans import follow, is_told
 from kuploy_saas_kit.testing.conformance.values import INSTANT, MICROSECOND, NAMES, SLUGS
 
@@ -130,6 +132,13 @@ class ProvisioningStoreTests(CrashTests):
             for revision, outcome in enumerate(puts, first):
                 assert outcome.saved == (outcome.revision == revision)
                 assert (store.plan_of_price(TEST_MODE, f"price_{revision}") is not None) == outcome.saved
+
+    def test_a_race_at_every_line(self, store: ProvisioningStore) -> None:
+        """Wherever a newer catalog comes in between, it is the one that sells."""
+        revisions = count(step=2)
+        for (_, newer), where in overtaken(store, lambda: partial(_put_mapping, next(revisions))):
+            assert newer.saved, where
+            assert store.load_mappings(TEST_MODE)["pro"].revision == newer.revision, where
 
     def test_no_plan_is_taken_for_another(self, store: ProvisioningStore) -> None:
         """Plans and prices stay apart, however much alike their slugs and ids are."""
@@ -367,6 +376,17 @@ class SubscriptionStoreTests(CrashTests):
             assert _version(store) > before
             assert store.standing("acme").version > standing
 
+    def test_a_race_at_every_line(self, store: BillingStore) -> None:
+        """Wherever another write with the same version comes in between, one of the two is saved."""
+        for puts, where in overtaken(store, lambda: partial(_put_row, _version(store))):
+            assert sorted(puts) == [PutOutcome.CONFLICT, PutOutcome.SAVED], where
+
+    def test_a_race_of_deliveries_at_every_line(self, store: BillingStore) -> None:
+        """Wherever another delivery of the same event comes in between, one of the two is saved."""
+        events = (f"evt_{number}" for number in count())
+        for puts, where in overtaken(store, lambda: partial(_deliver, next(events))):
+            assert sorted(puts) == [PutOutcome.DUPLICATE, PutOutcome.SAVED], where
+
     def test_a_race_with_one_delivery(self, store: BillingStore, crew: Crew, rounds: int) -> None:
         """One event that is delivered several times at once is saved once, also for rows of its own."""
         for number in range(RACES * rounds):
@@ -501,6 +521,12 @@ class CustomerStoreTests(CrashTests):
         for number in range(RACES * rounds):
             kept = crew.race(partial(_keep, f"org{number}"))
             assert set(kept) == {store.customer_of(TEST_MODE, f"org{number}")}
+
+    def test_a_race_at_every_line(self, store: CustomerStore) -> None:
+        """Wherever another customer comes in between, both are told the same one."""
+        orgs = (f"org{number}" for number in count())
+        for number, (kept, where) in enumerate(overtaken(store, lambda: partial(_keep, next(orgs)))):
+            assert set(kept) == {store.customer_of(TEST_MODE, f"org{number}")}, where
 
     def test_a_customer_that_is_gone(self, store: CustomerStore) -> None:
         """Another one takes its place once: whoever comes later with the one that is gone is told the new one."""

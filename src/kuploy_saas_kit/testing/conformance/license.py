@@ -6,12 +6,14 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC
 from functools import partial
+from itertools import count
 from typing import Final
 
 from kuploy_saas_kit.license.ports import ClaimRecord, IdentityStore, LeaseStore, LicenseRecord, LicenseStore
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, RACES, Crew, StoreTests
 from kuploy_saas_kit.testing.conformance.crashes import CrashTests, Deed
+from kuploy_saas_kit.testing.conformance.overtaking import overtaken
 from kuploy_saas_kit.testing.conformance.values import INSTANT, MICROSECOND, NAMES
 
 RECORD: Final = LicenseRecord(
@@ -97,6 +99,14 @@ class LicenseStoreTests(CrashTests):
                 100 * (number + 1) + crew.workers - 1,
                 str(crew.workers - 1).encode(),
             )
+
+    def test_a_race_at_every_line(self, store: LicenseStore) -> None:
+        """Wherever a newer answer comes in between, it is the one that is kept."""
+        revisions = count(step=2)
+        for number, (_, where) in enumerate(overtaken(store, lambda: partial(_save, next(revisions)))):
+            stored = store.load_license()
+            assert stored is not None
+            assert (stored.revision, stored.body) == (2 * number + 1, b"1"), where
 
 
 def _save(first: int, store: LicenseStore, worker: int) -> None:
@@ -196,6 +206,12 @@ class LeaseStoreTests(StoreTests):
         """Of many that ask at the same moment one holds the lease."""
         for number in range(RACES * rounds):
             assert sum(crew.race(partial(_elect, f"sync{number}"))) == 1
+
+    def test_a_race_at_every_line(self, store: LeaseStore) -> None:
+        """Wherever somebody else comes in between, one of the two holds the lease."""
+        names = (f"sync{number}" for number in count())
+        for held, where in overtaken(store, lambda: partial(_elect, next(names))):
+            assert sum(held) == 1, where
 
 
 def _elect(name: str, store: LeaseStore, worker: int) -> bool:

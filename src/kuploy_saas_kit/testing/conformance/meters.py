@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import count
 
 from kuploy_saas_kit.plans.ports import INSTANCE, AnnouncementStore, MeterEntry, MeterStore
 from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, RACES, Crew, StoreTests
 from kuploy_saas_kit.testing.conformance.crashes import CrashTests, Deed
+from kuploy_saas_kit.testing.conformance.overtaking import overtaken
 from kuploy_saas_kit.testing.conformance.values import NAMES
 
 ORG, OTHER = "acme", "umbrella"
@@ -62,6 +64,17 @@ class MeterStoreTests(CrashTests):
             assert store.meter_total(ORG, "build", NOW) == total
             assert store.meter_total(INSTANCE, "build", NOW) == total
 
+    def test_a_race_at_every_line(self, store: MeterStore) -> None:
+        """Wherever the same event comes in between, it counts once."""
+        events = (f"shared-{number}" for number in count())
+        for number, (told, where) in enumerate(overtaken(store, lambda: partial(_share, next(events))), 1):
+            assert sum(told) == 1, where
+            assert store.meter_total(ORG, "build", NOW) == number, where
+
+
+def _share(event: str, store: MeterStore, _: int) -> bool:
+    return store.add_meter(event, [_minutes(1)]).is_new
+
 
 def _deliver(number: int, store: MeterStore, worker: int) -> bool:
     store.add_meter(f"own-{number}-{worker}", [_minutes(1, scope=INSTANCE), _minutes(1)])
@@ -85,6 +98,12 @@ class AnnouncementStoreTests(StoreTests):
         for number in range(RACES * rounds):
             assert sum(crew.race(partial(_announce, f"{number} %"))) == 1
         assert not store.announce_once("0 %").is_first
+
+    def test_a_race_at_every_line(self, store: AnnouncementStore) -> None:
+        """Wherever somebody else comes in between, one of the two may announce."""
+        names = (f"{number} %" for number in count())
+        for told, where in overtaken(store, lambda: partial(_announce, next(names))):
+            assert sum(told) == 1, where
 
 
 def _announce(name: str, store: AnnouncementStore, _: int) -> bool:

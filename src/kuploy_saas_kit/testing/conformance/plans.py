@@ -26,6 +26,7 @@ from kuploy_saas_kit.plans.ports import (
 )
 from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, RACES, Crew, StoreTests
 from kuploy_saas_kit.testing.conformance.crashes import CrashTests, Deed
+from kuploy_saas_kit.testing.conformance.overtaking import overtaken
 from kuploy_saas_kit.testing.conformance.values import INSTANT, NAMES, SLUGS
 
 FREE = Plan("free", "Free", limits={"maxProjects": 1}, is_default=True)
@@ -258,6 +259,12 @@ class PlanStoreTests(CrashTests):
             assert {save.version for save in saves} == {_version(store, "pro")}
             assert _version(store, "pro") > before
 
+    def test_a_race_at_every_line(self, store: PlanStore) -> None:
+        """Wherever another save with the same version comes in between, one of the two is saved."""
+        store.replace_plans(CATALOG, revision=1)
+        for saves, where in overtaken(store, lambda: partial(_save, _version(store, "pro"))):
+            assert sum(save.saved for save in saves) == 1, where
+
 
 def _save(version: int, store: PlanStore, worker: int) -> PlanSaved:
     return store.put_plan(Plan("pro", f"Pro {version} of {worker}"), expected_version=version)
@@ -351,6 +358,11 @@ class StandingStoreTests(CrashTests):
             before = store.standing("acme").version
             crew.race(_assign)
             assert store.standing("acme").version >= before + crew.workers
+
+    def test_a_race_at_every_line(self, store: StandingStore) -> None:
+        """Wherever another writer of the same org comes in between, each raises its version."""
+        for number, (_, where) in enumerate(overtaken(store, lambda: _assign), 1):
+            assert store.standing("acme").version >= 2 * number, where
 
 
 def _assign(store: StandingStore, worker: int) -> None:
