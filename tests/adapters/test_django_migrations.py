@@ -19,7 +19,7 @@ from kuploy_saas_kit.adapters import DjangoStore, SqlLayout, SqlStore
 from kuploy_saas_kit.adapters.django.operation import KitTables
 from kuploy_saas_kit.adapters.sql import migration
 from kuploy_saas_kit.adapters.sql.layout import SCHEMA_VERSION
-from kuploy_saas_kit.errors import ConfigurationError
+from kuploy_saas_kit.errors import ConfigurationError, StorageError
 
 APP = "kuploy_saas_kit"
 OWN = {"prefix": "kit_", "plans_table": "kit_plans"}
@@ -82,6 +82,20 @@ def test_the_layout_of_the_settings(alias: str) -> None:
     assert names(alias) == {*owned, "django_migrations"}
     with override_settings(KUPLOY_SAAS_LAYOUT={"tables": "kit_"}), pytest.raises(ConfigurationError, match="prefix"):
         DjangoStore(alias)
+
+
+def test_how_to_make_tables_that_are_missing(alias: str) -> None:
+    """The error names the command where that makes them, and the store's verb where the layout is the store's own."""
+    with pytest.raises(StorageError, match=r"manage\.py migrate"):
+        DjangoStore(alias).require_tables()
+    own = DjangoStore(alias, layout=SqlLayout(**OWN))
+    for verb in (own.require_tables, own.load_plans):
+        with pytest.raises(StorageError, match=r": call migrate\(\) on a DjangoStore with this layout$"):
+            verb()
+    by_django(alias)
+    DjangoStore(alias).require_tables()
+    own.migrate()
+    own.require_tables()
 
 
 class Elsewhere:

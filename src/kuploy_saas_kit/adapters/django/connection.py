@@ -21,7 +21,9 @@ from kuploy_saas_kit.adapters.sql.connection import driver_needed, storage_error
 from kuploy_saas_kit.errors import ConfigurationError, StorageError
 
 _URLS: Final = {"sqlite": "sqlite+pysqlite://", "postgresql": "postgresql+psycopg://"}
-_MIGRATE: Final = "run `manage.py migrate`; where that finds nothing to do, `DjangoStore().migrate()`"
+MIGRATE: Final = "run `manage.py migrate`; where that finds nothing to do, `DjangoStore().migrate()`"
+"""How the tables of the settings' layout are made."""
+
 _WRAPPER: ContextVar[BaseDatabaseWrapper] = ContextVar("the connection that the pool lends next")
 
 
@@ -138,10 +140,12 @@ def _lent() -> _Lent:
 
 
 @contextmanager
-def django_errors(wrapper: BaseDatabaseWrapper) -> Iterator[None]:
+def django_errors(wrapper: BaseDatabaseWrapper, migrate: str) -> Iterator[None]:
     """Turn whatever Django, SQLAlchemy or a driver raises into `StorageError`; a connection that is lost is let go.
 
     An event loop is no outage: that it was called there is `ConfigurationError`.
+
+    *migrate* says how the tables are made.
     """
     name, dialect = f"Django's database {wrapper.alias!r}", _engine(wrapper.vendor).dialect
     try:
@@ -151,7 +155,7 @@ def django_errors(wrapper: BaseDatabaseWrapper) -> Iterator[None]:
             f"an error before this one broke the atomic block on {name}, which can only be rolled back"
         ) from error
     try:
-        with storage_errors(dialect, name, migrate=_MIGRATE), _driver_errors(wrapper):
+        with storage_errors(dialect, name, migrate=migrate), _driver_errors(wrapper):
             yield
     except SynchronousOnlyOperation as error:
         raise ConfigurationError(

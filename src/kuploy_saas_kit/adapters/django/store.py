@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from kuploy_saas_kit._clock import Clock
 from kuploy_saas_kit.adapters.awaited import AwaitedCounting, AwaitedPlans
 from kuploy_saas_kit.adapters.django.connection import (
+    MIGRATE,
     django_errors,
     in_hosts_transaction,
     statements_on,
@@ -44,6 +45,7 @@ class DjangoStore(AllVerbs):
         self._using = using
         self._tables = tables_of(layout or layout_of_settings())
         self._clock = clock
+        self._how_to_migrate = MIGRATE if layout is None else "call migrate() on a DjangoStore with this layout"
 
     def __repr__(self) -> str:
         return f"DjangoStore({self._using!r})"
@@ -51,7 +53,7 @@ class DjangoStore(AllVerbs):
     def migrate(self, revision: str = SCHEMA_VERSION) -> None:
         """Make the tables that are missing; `manage.py migrate` does the same, and either finds what the other did."""
         wrapper = wrapper_of(self._using)
-        with django_errors(wrapper), writing_on(wrapper) as connection:
+        with django_errors(wrapper, self._how_to_migrate), writing_on(wrapper) as connection:
             make_tables(connection, self._tables, revision)
 
     def require_tables(self) -> None:
@@ -70,13 +72,13 @@ class DjangoStore(AllVerbs):
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         wrapper = wrapper_of(self._using)
-        with django_errors(wrapper), statements_on(wrapper) as connection:
+        with django_errors(wrapper, self._how_to_migrate), statements_on(wrapper) as connection:
             yield connection
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         wrapper = wrapper_of(self._using)
-        with django_errors(wrapper), writing_on(wrapper) as connection:
+        with django_errors(wrapper, self._how_to_migrate), writing_on(wrapper) as connection:
             lock_out_writers(connection, self._tables)
             yield connection
 
