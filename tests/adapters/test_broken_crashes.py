@@ -7,16 +7,26 @@ from datetime import datetime, timedelta
 from functools import partial
 from inspect import signature
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import text
+from tests.adapters.conftest import empty
 from tests.conftest import why_no_postgres
 
 from kuploy_saas_kit.adapters import FileLicenseStore, SqlStore
 from kuploy_saas_kit.license.ports import LicenseRecord, LicenseSaved
+from kuploy_saas_kit.model.limits import UNLIMITED
 from kuploy_saas_kit.model.subscription import OrgSubscription
-from kuploy_saas_kit.plans.ports import AssignmentSaved, Claim, Taken, TakeOutcome
+from kuploy_saas_kit.plans.ports import (
+    AssignmentSaved,
+    Claim,
+    CounterKey,
+    GivenBack,
+    HoldingSettled,
+    HoldingState,
+    Taken,
+    TakeOutcome,
+)
 from kuploy_saas_kit.stripe_provision.ports import OnChange, SubscriptionPut
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.conformance.crew import ProcessCrew, ThreadCrew
@@ -75,6 +85,71 @@ class LocksInOneProcess(SqlStore):
                 if isinstance(claim.cap, int) and used + claim.amount > claim.cap:
                     return Taken(TakeOutcome.REFUSED, blocking=claim)
             return super().take([Claim(claim.scope, claim.limit, claim.amount, 10**9) for claim in claims])
+
+
+class SweepsInTwoTransactions(SqlStore):
+    """Forgets what expired and commits, and then returns what it held."""
+
+    def sweep_holdings(self) -> GivenBack:
+        with self._writing() as connection:
+            amounts = self._delete_expired(connection)
+        return self.give_back(amounts)
+
+
+class ReturnsFirst(SqlStore):
+    """Returns what expired holdings held and commits, and then forgets them."""
+
+    def sweep_holdings(self) -> GivenBack:
+        with self._writing() as connection:
+            amounts = self._delete_expired(connection)
+            connection.rollback()
+        given = self.give_back(amounts)
+        with self._writing() as connection:
+            self._delete_expired(connection)
+        return given
+
+
+class SweepsUnderALock(ReturnsFirst):
+    """Does so under a lock that other processes do not see."""
+
+    lock = threading.Lock()
+
+    def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
+        with self.lock:
+            return super().take(claims, key=key, ttl=ttl)
+
+    def sweep_holdings(self) -> GivenBack:
+        with self.lock:
+            return super().sweep_holdings()
+
+
+class SettlesByMoving(SqlStore):
+    """Releases the holding and commits, and then takes the same without an end."""
+
+    def settle_holding(self, scope: str, key: str) -> HoldingSettled:
+        returned = self.release_holding(scope, key).returned
+        if not returned:
+            return HoldingSettled(HoldingState.GONE)
+        self.take([Claim(*counter, amount, UNLIMITED) for counter, amount in returned.items()], key=key)
+        return HoldingSettled(HoldingState.HELD)
+
+
+class SeedsInTwoTransactions(SqlStore):
+    """Makes the row and commits, and then writes the value."""
+
+    def seed_usage(self, counter: CounterKey, value: int) -> None:
+        if counter[1] in self.usage_of(counter[0]):
+            return
+        super().seed_usage(counter, 0)
+        self.take([Claim(*counter, value, UNLIMITED)])
+
+
+class SeedsOverOthers(SqlStore):
+    """Looks whether there is a counter, and then writes over whatever has come in between."""
+
+    def seed_usage(self, counter: CounterKey, value: int) -> None:
+        if counter[1] not in self.usage_of(counter[0]):
+            self.put_usage(*counter, value)
 
 
 class WritesLater(FileLicenseStore):
@@ -145,23 +220,27 @@ def url(tmp_path: Path) -> Iterator[str]:
         yield f"sqlite:///{tmp_path / 'kit.db'}"
 
 
-usage, subscriptions = conformance.UsageStoreTests(), conformance.SubscriptionStoreTests()
-standings = conformance.StandingStoreTests()
+usage, holdings = conformance.UsageStoreTests(), conformance.HoldingStoreTests()
+subscriptions, standings = conformance.SubscriptionStoreTests(), conformance.StandingStoreTests()
 
 
 @pytest.mark.parametrize(
-    ("broken", "law"),
+    ("broken", "law", "told"),
     [
-        (TakesInTwoTransactions, usage.test_failing_at_each_step),
-        (NotesTheEventAfterwards, subscriptions.test_failing_at_each_step),
-        (RaisesAfterwards, standings.test_failing_at_each_step),
-        (TakesInTwoTransactions, partial(usage.test_dying_at_a_step, rounds=1)),
-        (NotesTheEventAfterwards, partial(subscriptions.test_dying_at_a_step, rounds=2)),
+        (TakesInTwoTransactions, usage.test_failing_at_each_step, r"take pair: statement \d failed: \(4, 3\) is seen"),
+        (NotesTheEventAfterwards, subscriptions.test_failing_at_each_step, r"subscribe: statement \d+ failed"),
+        (RaisesAfterwards, standings.test_failing_at_each_step, r"end: statement \d+ failed"),
+        (SweepsInTwoTransactions, holdings.test_failing_at_each_step, r"sweep .*; done again, \(5, 5\) is seen"),
+        (ReturnsFirst, holdings.test_failing_at_each_step, r"sweep .*; done again, \(1, 1\) is seen"),
+        (SettlesByMoving, holdings.test_failing_at_each_step, r"settle .* \(3, 3, False\) is seen"),
+        (SeedsInTwoTransactions, usage.test_failing_at_each_step, r"seed .* \(0, None\) is seen"),
+        (TakesInTwoTransactions, partial(usage.test_dying_at_a_step, rounds=1), r"before statement 2 of 2"),
+        (NotesTheEventAfterwards, partial(subscriptions.test_dying_at_a_step, rounds=2), r"before statement \d+ of"),
     ],
 )
-def test_half_a_verb_is_found(broken: type[SqlStore], law: Callable[..., None], url: str) -> None:
-    """A verb in two transactions is found wherever it stops between them."""
-    with closing(broken.from_url(url)) as store, pytest.raises(AssertionError, match=r"\) in \(\("):
+def test_half_a_verb_is_found(broken: type[SqlStore], law: Callable[..., None], told: str, url: str) -> None:
+    """A verb in two transactions is found wherever it stops between them, and what happened is told."""
+    with closing(broken.from_url(url)) as store, pytest.raises(AssertionError, match=told):
         law(store, partial(stepped, broken, url))
 
 
@@ -190,13 +269,20 @@ def test_what_was_not_written_is_found(tmp_path: Path) -> None:
         conformance.LicenseStoreTests().test_killed_at_any_instant(FileLicenseStore(tmp_path / "oracle"), reopen, 2)
 
 
-def test_a_lock_of_one_process_is_found(url: str) -> None:
-    """It stands up to threads, and falls with the second process."""
-    law: Any = usage.test_a_race_for_the_last_units
-    with closing(LocksInOneProcess.from_url(url)) as store:
-        law(store, ThreadCrew(store), 1)
-    Path(url.removeprefix("sqlite:///")).unlink()
-    with closing(SqlStore.from_url(url)) as store, ProcessCrew(partial(LocksInOneProcess.from_url, url)) as crew:
-        store.migrate()
+@pytest.mark.parametrize(
+    ("broken", "law"),
+    [
+        (LocksInOneProcess, usage.test_a_race_for_the_last_units),
+        (SweepsUnderALock, holdings.test_a_race_to_sweep),
+        (SeedsOverOthers, usage.test_a_race_to_seed),
+    ],
+)
+def test_what_processes_share_is_found(broken: type[SqlStore], law: Callable[..., None], url: str) -> None:
+    """What a lock hides from threads falls with the second process, and what threads seldom meet does too."""
+    with closing(broken.from_url(url)) as store:
+        if broken is not SeedsOverOthers:
+            law(store, ThreadCrew(store), 1)
+    with closing(SqlStore.from_url(url)) as store, ProcessCrew(partial(broken.from_url, url)) as crew:
+        empty(store)
         with pytest.raises(AssertionError):
             law(store, crew, 3)

@@ -176,6 +176,93 @@ class LeaksOtherOrgs(MemoryStore):
         return {limit: used for (owner, limit), used in self._state.used.items() if owner.startswith(scope)}
 
 
+class AddsOtherOrgs(MemoryStore):
+    """Finds an org's rows by how their names begin, the org's own last."""
+
+    def usage_of(self, scope: str) -> Mapping[str, int]:
+        others = {limit: used for (owner, limit), used in self._state.used.items() if owner.startswith(scope)}
+        return {**others, **super().usage_of(scope)}
+
+
+class IgnoresCase(MemoryStore):
+    """Keeps org ids in a column that takes some of them for the same, as most of MySQL's do."""
+
+    def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
+        return super().take([replace(claim, scope=self.kept(claim.scope)) for claim in claims], key=key, ttl=ttl)
+
+    def give_back(self, amounts: Mapping[CounterKey, int]) -> GivenBack:
+        for (scope, limit), amount in amounts.items():
+            super().give_back({(self.kept(scope), limit): amount})
+        return GivenBack()
+
+    def usage_of(self, scope: str) -> Mapping[str, int]:
+        return super().usage_of(self.kept(scope))
+
+    def seed_usage(self, counter: CounterKey, value: int) -> None:
+        super().seed_usage((self.kept(counter[0]), counter[1]), value)
+
+    def put_usage(self, org_id: str, limit: str, value: int) -> UsagePut:
+        return super().put_usage(self.kept(org_id), limit, value)
+
+    def kept(self, text: str) -> str:
+        """How the column compares it."""
+        return text.lower()
+
+
+class CutsOff(IgnoresCase):
+    """Keeps of org ids what the column has room for."""
+
+    def kept(self, text: str) -> str:
+        return text[:190]
+
+
+class LimitsIgnoreCase(MemoryStore):
+    """Counts limits in a column that ignores case."""
+
+    def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
+        return super().take([replace(claim, limit=claim.limit.lower()) for claim in claims], key=key, ttl=ttl)
+
+
+class KeysIgnoreCase(MemoryStore):
+    """Keeps keys in a column that ignores case."""
+
+    def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
+        return super().take(claims, key=None if key is None else key.lower(), ttl=ttl)
+
+    def settle_holding(self, scope: str, key: str) -> HoldingSettled:
+        return super().settle_holding(scope, key.lower())
+
+    def release_holding(self, scope: str, key: str) -> GivenBack:
+        return super().release_holding(scope, key.lower())
+
+
+class SettlesByPattern(MemoryStore):
+    """Settles whatever key is like the one that was meant."""
+
+    def settle_holding(self, scope: str, key: str) -> HoldingSettled:
+        states = [super(SettlesByPattern, self).settle_holding(scope, held) for _, held in list(self._state.holdings)]
+        return next((state for state in states if state.state is HoldingState.HELD), states[0])
+
+
+class SeedsAfterALook(MemoryStore):
+    """Looks whether there is a counter, and then writes over whatever has come in between."""
+
+    def seed_usage(self, counter: CounterKey, value: int) -> None:
+        if counter not in self._state.used:
+            self._state.used[counter] = value
+
+
+class SettlesAfterALook(MemoryStore):
+    """Looks whether the holding has expired, and then makes it permanent if it is still there."""
+
+    def settle_holding(self, scope: str, key: str) -> HoldingSettled:
+        held = self._state.holdings.get((scope, key))
+        if held is None or held.is_expired(self._clock.now()):
+            return HoldingSettled(HoldingState.GONE)
+        held.expires_at = None
+        return HoldingSettled(HoldingState.HELD)
+
+
 class SetsOnlyTheOrg(MemoryStore):
     """Measures an org and forgets the sum."""
 
@@ -198,6 +285,24 @@ class NaiveClock(MemoryStore):
     def take_lease(self, name: str, holder: str, ttl: timedelta) -> Lease:
         lease = super().take_lease(name, holder, ttl)
         return replace(lease, until=lease.until.replace(tzinfo=None))
+
+
+class WallClock(ManualClock):
+    """What a clock on the wall shows: no zone, and in autumn an hour twice."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def now(self) -> datetime:
+        return self._clock.now().astimezone().replace(tzinfo=None)
+
+
+class GoesByTheWall(MemoryStore):
+    """Keeps when holdings end as local time without its zone."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(WallClock(clock))
 
 
 class ForgetsExpiry(MemoryStore):
@@ -535,6 +640,16 @@ LAWS = [
     Law(KeysOfAll, usage.test_a_key_belongs_to_one_org),
     Law(GoesBelowZero, usage.test_giving_back_too_much),
     Law(LeaksOtherOrgs, usage.test_no_org_sees_another),
+    Law(AddsOtherOrgs, usage.test_no_org_sees_another),
+    Law(IgnoresCase, usage.test_no_org_sees_another),
+    Law(CutsOff, usage.test_no_org_sees_another),
+    Law(LimitsIgnoreCase, usage.test_no_limit_stands_for_another),
+    Law(KeysIgnoreCase, usage.test_no_key_stands_for_another),
+    Law(KeysIgnoreCase, holdings.test_no_holding_stands_for_another),
+    Law(SettlesByPattern, holdings.test_no_holding_stands_for_another),
+    Law(SeedsAfterALook, usage.test_a_race_to_seed_at_every_line),
+    Law(SettlesAfterALook, holdings.test_a_race_to_settle_at_every_line),
+    Law(GoesByTheWall, holdings.test_the_hour_that_comes_twice),
     Law(SetsOnlyTheOrg, usage.test_a_measured_value_moves_the_sum),
     Law(OwnClock, holdings.test_a_holding_ends_at_its_time),
     Law(ForgetsExpiry, holdings.test_a_holding_ends_at_its_time),

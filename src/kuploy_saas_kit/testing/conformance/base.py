@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
@@ -11,7 +13,7 @@ import pytest
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.crew import PROCESSES, WORKERS, Crew, Opener, ProcessCrew, ThreadCrew, race
 
-__all__ = ["MINUTE", "NOW", "RACES", "WORKERS", "Crew", "StoreTests", "race"]
+__all__ = ["MINUTE", "NOW", "RACES", "WORKERS", "Crew", "StoreTests", "local_time", "race"]
 
 NOW: Final = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 MINUTE: Final = timedelta(minutes=1)
@@ -59,3 +61,18 @@ class StoreTests:
         """How often a race is run: the option `--kuploy-rounds`, 1 without it."""
         found: int = request.config.getoption("kuploy_rounds", default=1)
         return found
+
+
+@contextmanager
+def local_time(rule: str) -> Iterator[None]:
+    """This process is in the time zone that *rule* says, as POSIX's `TZ` does. Elsewhere the test is skipped."""
+    if not hasattr(time, "tzset"):
+        pytest.skip("no other local time: this system has no time.tzset")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", rule)
+        time.tzset()
+        try:
+            yield
+        finally:
+            patch.undo()
+            time.tzset()

@@ -55,6 +55,10 @@ class Deed:
     prepare: Callable[[Any, int], object] = _nothing
     repeatable: bool = True
 
+    def __str__(self) -> str:
+        """What it is called in messages: the name of its function."""
+        return getattr(self.do, "__name__", repr(self.do)).strip("_").replace("_", " ")
+
 
 class Interrupted(Exception):  # noqa: N818 - no error of the store: the test stops it here
     """Raised before the statement that was to fail."""
@@ -110,9 +114,13 @@ class CrashTests(StoreTests):
             told = _killed(Worker(_live, reopen, self.deeds, number), dice, len(self.deeds))
             with opened(reopen) as again:
                 for done in told[-2:-1]:
-                    assert _of(self.deeds, done).view(again, done) == _of(outcomes, done)[1]
+                    deed, (_, after) = _of(self.deeds, done), _of(outcomes, done)
+                    assert deed.view(again, done) == after, (
+                        f"{deed!s} was done before the process was killed, and is lost"
+                    )
                 number = told[-1]
-                _check(again, _of(self.deeds, number), number, _of(outcomes, number))
+                deed = _of(self.deeds, number)
+                _check(again, deed, number, _of(outcomes, number), f"{deed!s}: the process was killed in it")
             number += 1
 
     def test_failing_at_each_step(self, store: Any, stepping: Stepping) -> None:
@@ -127,7 +135,8 @@ class CrashTests(StoreTests):
                     has_failed = _fails(partial(deed.do, fragile, number))
                     if not steps.disarm():
                         break
-                    _check(fragile, deed, number, outcomes if has_failed else outcomes[1:], looks=0)
+                    what = f"{deed!s}: statement {at} failed"
+                    _check(fragile, deed, number, outcomes if has_failed else outcomes[1:], what, looks=0)
                 assert steps.counted > told_before, _UNTOLD
 
     def test_dying_at_a_step(self, store: Any, stepping: Stepping, rounds: int) -> None:
@@ -141,7 +150,7 @@ class CrashTests(StoreTests):
                 number = next(numbers)
                 deed.prepare(store, number)
                 _die_of(Worker(_die, stepping, deed, number, at))
-                _check(store, deed, number, outcomes)
+                _check(store, deed, number, outcomes, f"{deed!s}: the process died before statement {at} of {last}")
 
 
 def _rehearsed(store: Any, deed: Deed, number: int) -> tuple[object, object]:
@@ -154,18 +163,22 @@ def _rehearsed(store: Any, deed: Deed, number: int) -> tuple[object, object]:
     return before, after
 
 
-def _check(store: Any, deed: Deed, number: int, allowed: Sequence[object], *, looks: int = _LOOKS) -> None:
-    """One of the *allowed* is seen, if need be once the server has noticed; and the deed can be done again."""
+def _check(store: Any, deed: Deed, number: int, allowed: Sequence[object], what: str, *, looks: int = _LOOKS) -> None:
+    """One of the *allowed* is seen, if need be once the server has noticed; and the deed can be done again.
+
+    *what* happened to it is said where not.
+    """
     seen = deed.view(store, number)
     for _ in range(looks):
         if seen in allowed:
             break
         Event().wait(_PAUSE)
         seen = deed.view(store, number)
-    assert seen in allowed
+    assert seen in allowed, f"{what}: {seen} is seen, and not {' or '.join(map(str, allowed))}"
     if deed.repeatable:
         deed.do(store, number)
-        assert deed.view(store, number) == allowed[-1]
+        again = deed.view(store, number)
+        assert again == allowed[-1], f"{what}, and {seen} was seen; done again, {again} is seen and not {allowed[-1]}"
 
 
 def _each_step() -> Iterator[int]:

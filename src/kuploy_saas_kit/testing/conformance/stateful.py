@@ -21,7 +21,7 @@ from kuploy_saas_kit.plans.ports import INSTANCE, Claim, CounterKey, MeterEntry
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW
 
-_ORGS: Final = ("acme", "umbrella")
+_ORGS: Final = ("acme", "Acme")  # two orgs, also where a column ignores case
 _LIMITS: Final = ("maxProjects", "maxApps")
 _SCOPES: Final = (*_ORGS, INSTANCE)
 _ALL_COUNTERS: Final = frozenset((scope, limit) for scope in _SCOPES for limit in _LIMITS)
@@ -37,7 +37,7 @@ _counters = st.tuples(st.sampled_from(_SCOPES), st.sampled_from(_LIMITS))
 _claims = st.lists(
     st.builds(_claim, _counters, _amounts, _caps), min_size=1, max_size=4, unique_by=lambda claim: claim.counter
 )
-_keys = st.sampled_from(("k1", "k2", "k3"))
+_keys = st.sampled_from(("k1", "k2", "K2"))
 _ttls = st.sampled_from((None, MINUTE, 2 * MINUTE))
 _orgs = st.sampled_from(_ORGS)
 

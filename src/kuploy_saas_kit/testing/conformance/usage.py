@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import count
 from typing import Final, Protocol
 
 import pytest
@@ -14,19 +17,31 @@ from kuploy_saas_kit.model.limits import MAX_LIMIT, UNLIMITED, LimitValue
 from kuploy_saas_kit.plans.ports import (
     INSTANCE,
     Claim,
+    CounterKey,
     HoldingState,
     HoldingStore,
     TakeOutcome,
     UsageStore,
 )
 from kuploy_saas_kit.testing.clock import ManualClock
-from kuploy_saas_kit.testing.conformance.base import MINUTE, RACES, WORKERS, Crew, race
+from kuploy_saas_kit.testing.conformance.base import MINUTE, RACES, WORKERS, Crew, local_time, race
 from kuploy_saas_kit.testing.conformance.crashes import CrashTests, Deed
+from kuploy_saas_kit.testing.conformance.overtaking import overtaken
+from kuploy_saas_kit.testing.conformance.values import NAMES
 
 ORG, OTHER, LIMIT = "acme", "umbrella", "maxProjects"
 TURNS: Final = 12
 TWO: Final = 2
 ORG_COUNTER, INSTANCE_COUNTER, OTHER_COUNTER = (ORG, LIMIT), (INSTANCE, LIMIT), (OTHER, LIMIT)
+LIMITS: Final = (
+    *("maxProjects", "maxprojects", "maxProject", "maxProjects2", "max_rojects", "max.rojects"),
+    *("x" * 63 + "1", "x" * 63 + "2"),
+)
+"""Limit keys that are much alike, and as long as they may be."""
+JOINED: Final = tuple(pair for by in ":./|-_," for pair in ((ORG, f"2{by}k"), (f"{ORG}{by}2", "k")))
+"""Orgs and keys that are the same where a store joins them."""
+YEARS: Final = timedelta(days=3650)
+"""A holding that lasts so long has not expired by the clock of another process either."""
 
 
 def claims(amount: int = 1, cap: LimitValue = 5, instance_cap: LimitValue = 100, org: str = ORG) -> list[Claim]:
@@ -63,6 +78,10 @@ def _view_pair(store: UsageStore, number: int) -> tuple[int | None, int | None]:
     return store.usage_of(ORG).get(_limit(number)), store.usage_of(INSTANCE).get(_limit(number))
 
 
+def _seed_org(store: UsageStore, number: int) -> None:
+    store.seed_usage((ORG, _limit(number)), 3)
+
+
 def _take_pair(store: UsageStore, number: int) -> None:
     store.take(_pair(number))
 
@@ -83,6 +102,7 @@ class UsageStoreTests(CrashTests):
     """What a `UsageStore` must do."""
 
     deeds = (
+        Deed(_seed_org, _view_pair),
         Deed(_take_pair, _view_pair, _seed_pair, repeatable=False),
         Deed(_hold_pair, _view_pair, _seed_pair),
         Deed(_give_pair_back, _view_pair, _seed_pair, repeatable=False),
@@ -181,13 +201,30 @@ class UsageStoreTests(CrashTests):
         assert store.usage_of("nobody") == {}
 
     def test_no_org_sees_another(self, store: UsageStore) -> None:
-        """Counters of one org are neither read nor moved through another, also where a name begins like it."""
-        seed(store)
-        store.seed_usage((ORG + "2", LIMIT), 7)
-        store.take(claims())
-        assert store.usage_of(OTHER) == {LIMIT: 0}
-        assert store.usage_of(ORG + "2") == {LIMIT: 7}
-        assert store.usage_of(ORG) == {LIMIT: 1}
+        """Counters of one org are neither read nor moved through another, however much alike their ids are."""
+        own = {(org, _limit(number)): number for number, org in enumerate(NAMES)}
+        for counter, value in own.items():
+            store.seed_usage(counter, value)
+        moved = _move_each(store, [(org, LIMIT) for org in NAMES])
+        assert _counters(store, NAMES) == own | moved
+
+    def test_no_limit_stands_for_another(self, store: UsageStore) -> None:
+        """Counters of one org are told apart, however much alike the limits are."""
+        counters = [*((ORG, limit) for limit in LIMITS), (ORG, "a.b"), ("acme.a", "b"), (ORG, "a-b"), ("acme-a", "b")]
+        moved = _move_each(store, counters)
+        assert _counters(store, {scope for scope, _ in counters}) == moved
+
+    def test_no_key_stands_for_another(self, store: UsageStore) -> None:
+        """Something is taken under every key, however much alike those are."""
+        places = [*((ORG, key) for key in NAMES), *JOINED]
+        store.seed_usage(INSTANCE_COUNTER, 0)
+        for org, _ in places:
+            store.seed_usage((org, LIMIT), 0)
+        outcomes = {
+            (org, key): store.take(claims(number, UNLIMITED, UNLIMITED, org), key=key).outcome
+            for number, (org, key) in enumerate(places, 1)
+        }
+        assert outcomes == dict.fromkeys(places, TakeOutcome.TAKEN)
 
     def test_a_measured_value_moves_the_sum(self, store: UsageStore) -> None:
         """Putting an org's value moves the instance's by the same difference, up or down."""
@@ -265,6 +302,18 @@ class UsageStoreTests(CrashTests):
         assert held == [left for _, left in told]
         assert store.usage_of(INSTANCE) == {LIMIT: sum(held)}
 
+    def test_a_race_to_seed(self, store: UsageStore, crew: Crew, rounds: int) -> None:
+        """Of many that give a counter its first value one does; the others overwrite nothing."""
+        for number in range(3 * RACES * rounds):
+            seen = set(crew.race(partial(_seed_and_look, f"limit{number}")))
+            assert seen == {store.usage_of(ORG)[f"limit{number}"]}
+
+    def test_a_race_to_seed_at_every_line(self, store: UsageStore) -> None:
+        """Wherever another first value comes in between, one of the two stands, with what was taken since."""
+        limits = (_limit(number) for number in count())
+        for number, (_, where) in enumerate(overtaken(store, lambda: partial(_seed_or_use, next(limits)))):
+            assert store.usage_of(ORG)[_limit(number)] in {1, 11}, where  # 0 and 10
+
     def test_a_race_with_one_key(self, store: UsageStore, crew: Crew, rounds: int) -> None:
         """A request that was sent several times at once is counted once."""
         seed(store)
@@ -282,6 +331,37 @@ class UsageStoreTests(CrashTests):
         left = turns * (crew.workers * 2 + takers * 3 - givers * 2)
         assert used(store) == (left, left)
         assert store.usage_of(INSTANCE)["maxStorageBytes"] == sum(range(crew.workers))
+
+
+def _move_each(store: UsageStore, counters: Sequence[CounterKey]) -> dict[CounterKey, int]:
+    """Move each counter by every verb, and by amounts of its own; what each must be then."""
+    seeded = {counter: number for number, counter in enumerate(counters, 1)}
+    for counter, number in seeded.items():
+        store.seed_usage(counter, number)
+    assert {counter: store.put_usage(*counter, 10 * number).previous for counter, number in seeded.items()} == seeded
+    for (scope, limit), number in seeded.items():
+        store.take([Claim(org, limit, 100 * number, UNLIMITED) for org in (scope, INSTANCE)])
+    store.give_back(seeded)
+    measured = Counter[str]()
+    for (_, limit), number in seeded.items():
+        measured[limit] += 110 * number
+    assert store.usage_of(INSTANCE) == measured
+    return {counter: 109 * number for counter, number in seeded.items()}
+
+
+def _counters(store: UsageStore, scopes: Iterable[str]) -> dict[CounterKey, int]:
+    return {(scope, limit): value for scope in scopes for limit, value in store.usage_of(scope).items()}
+
+
+def _seed_and_look(limit: str, store: UsageStore, worker: int) -> int:
+    store.seed_usage((ORG, limit), worker)
+    return store.usage_of(ORG)[limit]
+
+
+def _seed_or_use(limit: str, store: UsageStore, worker: int) -> None:
+    store.seed_usage((ORG, limit), 10 * worker)
+    if worker:
+        store.take([Claim(ORG, limit, 1, UNLIMITED)])
 
 
 def _take_thrice(limit: str, store: UsageStore, _: int) -> list[TakeOutcome]:
@@ -320,19 +400,43 @@ class UsageAndHoldingStore(UsageStore, HoldingStore, Protocol):
     """A store that counts and holds."""
 
 
-def _seed_and_hold(store: UsageStore, number: int) -> None:
+def _reserve_pair(store: UsageStore, number: int, ttl: timedelta = YEARS) -> None:
     _seed_pair(store, number)
-    _hold_pair(store, number)
+    store.take(_pair(number, 2), key=_limit(number), ttl=ttl)
+
+
+def _reserve_in_vain(store: UsageStore, number: int) -> None:
+    _reserve_pair(store, number, timedelta())
+
+
+def _view_holding(store: UsageStore, number: int) -> tuple[int | None, int | None, bool]:
+    """The counters, and whether the key still stands for what was taken: a take without room takes nothing."""
+    again = [Claim(claim.scope, claim.limit, claim.amount, 0) for claim in _pair(number, 2)]
+    is_held = store.take(again, key=_limit(number)).outcome is TakeOutcome.HELD
+    return *_view_pair(store, number), is_held
 
 
 def _release_pair(store: HoldingStore, number: int) -> None:
     store.release_holding(ORG, _limit(number))
 
 
+def _settle_and_release(store: HoldingStore, number: int) -> None:
+    store.settle_holding(ORG, _limit(number))
+    store.release_holding(ORG, _limit(number))
+
+
+def _sweep_pair(store: HoldingStore, _: int) -> None:
+    store.sweep_holdings()
+
+
 class HoldingStoreTests(CrashTests):
     """What a `HoldingStore` must do; the store is a `UsageStore` too."""
 
-    deeds = (Deed(_release_pair, _view_pair, _seed_and_hold),)
+    deeds = (
+        Deed(_release_pair, _view_holding, _reserve_pair),
+        Deed(_settle_and_release, _view_holding, _reserve_pair),
+        Deed(_sweep_pair, _view_pair, _reserve_in_vain),
+    )
 
     def test_settling_keeps_the_amounts(self, store: UsageAndHoldingStore, clock: ManualClock) -> None:
         """A settled holding never expires, stays known by its key, and settling it again is the same."""
@@ -368,6 +472,19 @@ class HoldingStoreTests(CrashTests):
         clock.advance(MINUTE)
         assert store.settle_holding(ORG, "l").state is HoldingState.GONE
 
+    def test_the_hour_that_comes_twice(self, store: UsageAndHoldingStore, clock: ManualClock) -> None:
+        """A holding ends at its time also where the clocks on the wall are set back meanwhile."""
+        before_the_hour = datetime(2027, 10, 31, 0, 30, tzinfo=UTC)  # 02:30, and 02:30 again an hour later
+        with local_time("CET-1CEST,M3.5.0,M10.5.0/3"):
+            seed(store)
+            clock.advance(before_the_hour - clock.now())
+            store.take(claims(2), key="k", ttl=45 * MINUTE)
+            for step in (0, 44):
+                clock.advance(step * MINUTE)
+                assert store.sweep_holdings().returned == {}
+            clock.advance(MINUTE)
+            assert store.sweep_holdings().returned == {ORG_COUNTER: 2, INSTANCE_COUNTER: 2}
+
     @pytest.mark.parametrize("settled", [False, True])
     def test_a_release_returns_once(self, store: UsageAndHoldingStore, *, settled: bool) -> None:
         """Releasing returns exactly what the key holds; doing it again returns nothing."""
@@ -387,6 +504,22 @@ class HoldingStoreTests(CrashTests):
         store.take(claims(), key="k")
         assert store.release_holding(OTHER, "k").returned == {}
         assert used(store) == (1, 1)
+
+    def test_no_holding_stands_for_another(self, store: UsageAndHoldingStore, clock: ManualClock) -> None:
+        """Settling, sweeping and releasing one reach no other, however much alike orgs and keys are."""
+        places = [*((ORG, key) for key in NAMES), *((org, ORG) for org in NAMES if org != ORG), *JOINED]
+        store.seed_usage(INSTANCE_COUNTER, 0)
+        for org, _ in places:
+            store.seed_usage((org, LIMIT), 0)
+        for number, (org, key) in enumerate(places, 1):
+            taken = store.take(claims(number, UNLIMITED, UNLIMITED, org), key=key, ttl=MINUTE)
+            assert taken.outcome is TakeOutcome.TAKEN, (org, key)
+        for place in places[::2]:
+            store.settle_holding(*place)
+        clock.advance(MINUTE)
+        store.sweep_holdings()
+        returned = {(org, key): store.release_holding(org, key).returned.get((org, LIMIT)) for org, key in places}
+        assert returned == {place: number if number % 2 else None for number, place in enumerate(places, 1)}
 
     def test_a_released_key_is_free(self, store: UsageAndHoldingStore) -> None:
         """After a release the key may stand for something else."""
@@ -464,6 +597,29 @@ class HoldingStoreTests(CrashTests):
             assert sorted(returned) == [0] * (crew.workers - 1) + [2]
             assert used(store) == (10, 10)
 
+    def test_a_race_to_sweep(self, store: UsageAndHoldingStore, crew: Crew, rounds: int) -> None:
+        """What expired is returned once, however many look for it at the same moment."""
+        seed(store, org_value=10)
+        for number in range(RACES * rounds):
+            returned = crew.race(partial(_reserve_and_sweep, number))
+            assert sum(returned) == 2 * 3 * crew.workers
+            assert used(store) == (10, 10)
+
+    def test_a_race_to_settle_at_every_line(self, store: UsageAndHoldingStore, clock: ManualClock) -> None:
+        """Wherever a holding expires and is swept: what somebody is told is held stays counted, and all else is not."""
+        seed(store)
+        keys, kept = (f"k{number}" for number in count()), 0
+
+        def contest() -> Callable[[HoldingStore, int], HoldingState | None]:
+            key = next(keys)
+            store.take(claims(1, UNLIMITED, UNLIMITED), key=key, ttl=MINUTE)
+            return partial(_settle_or_expire, key, clock)
+
+        for (state, _), where in overtaken(store, contest):
+            kept += state is HoldingState.HELD
+            store.sweep_holdings()
+            assert used(store) == (kept, kept), where
+
     def test_threads_sweep_once(self, store: UsageAndHoldingStore, clock: ManualClock) -> None:
         """What expired is returned once, whoever sweeps: sweepers, releases and takes without room."""
         seed(store)
@@ -491,3 +647,20 @@ class HoldingStoreTests(CrashTests):
 def _release(key: str, store: HoldingStore, _: int) -> int:
     """How many counters something was returned to."""
     return len(store.release_holding(ORG, key).returned)
+
+
+def _reserve_and_sweep(number: int, store: UsageAndHoldingStore, worker: int) -> int:
+    """How much was returned to the org."""
+    returned = 0
+    for turn in range(3):
+        store.take(claims(2, UNLIMITED, UNLIMITED), key=f"{number}-{worker}-{turn}", ttl=timedelta())
+        returned += store.sweep_holdings().returned.get(ORG_COUNTER, 0)
+    return returned
+
+
+def _settle_or_expire(key: str, clock: ManualClock, store: HoldingStore, worker: int) -> HoldingState | None:
+    if not worker:
+        return store.settle_holding(ORG, key).state
+    clock.advance(MINUTE)
+    store.sweep_holdings()
+    return None
