@@ -91,13 +91,15 @@ READING: dict[str, Verb] = {
     "org_of_customer": lambda store: store.org_of_customer(LIVE, "cus_1"),
 }
 VERBS = {**WRITING, **READING}
-NO_VERBS = {"from_url", "migrate", "on", "async_store", "close"}
+NO_VERBS = {"from_url", "migrate", "require_tables", "on", "async_store", "close"}
 """What a store has beside verbs."""
 LAST_WRITTEN = (
     *("usage", "holding", "meter", "announcement", "license", "identity", "lease"),
     *("feed", "plan_version", "catalog", "mapping", "fingerprint", "customer"),
 )
 """The tables that verbs come to last: what they write before is written when they stop here."""
+
+ALL_TABLES = [name.removeprefix("kuploy_saas_") for name in Tables(SqlLayout()).metadata.tables]
 
 
 def public(kind: type) -> set[str]:
@@ -215,7 +217,7 @@ def server() -> Iterator[PostgresServer]:
     ("verbs", "lock", "tables"),
     [
         (WRITING, "EXCLUSIVE", LAST_WRITTEN),
-        (READING, "ACCESS EXCLUSIVE", [table.name for table in Tables(SqlLayout(prefix="")).metadata.sorted_tables]),
+        (READING, "ACCESS EXCLUSIVE", ALL_TABLES),
     ],
     ids=["writing", "reading"],
 )

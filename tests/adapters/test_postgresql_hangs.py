@@ -137,6 +137,22 @@ def test_what_is_given_goes_before_what_is_usual(
         assert driver.info.get_parameters().get("connect_timeout", environment.get("PGCONNECT_TIMEOUT")) == expected
 
 
+@pytest.mark.parametrize("opened", [called, awaited])
+def test_poolers_hear_of_no_limit(proxy: Proxy, opened: Callable[[str], Any]) -> None:
+    """Nothing of it is sent when a connection begins: PgBouncer rejects parameters that it does not know."""
+    with opened(f"{proxy.url}{SOON}&connect_timeout=9") as store:
+        store.usage_of("acme")
+    (beginning,) = proxy.beginnings
+    assert b"search_path" in beginning
+    assert b"timeout" not in beginning
+
+
+def test_a_pool_that_is_empty(place: str) -> None:
+    """Whoever finds no connection waits for ten seconds too."""
+    with closing(SqlStore.from_url(place)) as store:
+        assert store._engine.pool.timeout() == 10  # type: ignore[attr-defined]  # it is a QueuePool
+
+
 @pytest.mark.parametrize(("given", "seconds"), [("", 10), ("&command_timeout=2.5", 2.5), ("&command_timeout=0", None)])
 def test_how_long_an_answer_may_take(place: str, given: str, seconds: float | None) -> None:
     """Ten seconds, unless the URL has another number; none with 0."""

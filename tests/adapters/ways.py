@@ -55,12 +55,14 @@ class Way(ABC):
 class Proxy(Way):
     """A way to a PostgreSQL server that is cut after so many requests more, whatever sends them.
 
-    While it *is_frozen* it takes what comes, connections too, and hands on nothing.
+    While it *is_frozen* it takes what comes, connections too, and hands on nothing. *beginnings* are what each
+    connection began with.
     """
 
     def __init__(self, server: str, folder: Path) -> None:
         self.left: int | None = None
         self.is_frozen = False
+        self.beginnings: list[bytes] = []
         socket_file = ".s.PGSQL.5432"
         place, _, options = server.partition("host=")
         there, _, options = options.partition("&")
@@ -69,7 +71,8 @@ class Proxy(Way):
 
     def carry(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(ConnectionError):
-            server.sendall(client.recv(1 << 16))  # the beginning of a connection is no request
+            self.beginnings.append(client.recv(1 << 16))  # it is no request
+            server.sendall(self.beginnings[-1])
             while True:
                 ready, _, _ = select.select([client, server], [], [])
                 came = ready[0].recv(1 << 16)

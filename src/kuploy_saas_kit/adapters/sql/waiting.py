@@ -85,6 +85,7 @@ def _in_time(gen: PQGen[T], timeout: timedelta) -> PQGen[T]:
     try:
         wanted = next(gen)
         while True:
+            # What is sent where nothing came differs between psycopg's versions, so the clock decides.
             wanted = gen.send((yield wanted))
             if _elapsed() >= deadline:
                 raise _UnansweredError(f"no answer within {timeout.total_seconds():g} s")
