@@ -414,8 +414,32 @@ class SpacedStore(BillingStore, CurrentSpace, Protocol):
     """A store whose standings go by the current space."""
 
 
-class CurrentSpaceTests(StoreTests):
+def _own_space(number: int) -> StripeSpace:
+    return StripeSpace(f"acct_own{number}", livemode=True)
+
+
+def _buy_there(store: SpacedStore, number: int) -> None:
+    """An org has bought in a space that is not used yet."""
+    row = replace(ROW, subscription_id=f"sub_own{number}", org_id=f"org{number}", space=_own_space(number))
+    store.put_subscription(row, expected_version=0)
+    store.use_space(TEST_MODE)
+    follow(store, number)
+
+
+def _use_own(store: SpacedStore, number: int) -> None:
+    store.use_space(_own_space(number))
+
+
+def _used_own(store: SpacedStore, number: int) -> tuple[bool, bool]:
+    is_used = store.standing(f"org{number}").subscription is not None
+    return is_used, not is_used or is_told(store, number)
+
+
+class CurrentSpaceTests(CrashTests):
     """What a `CurrentSpace` must do; the store is a `SubscriptionStore`, a `StandingStore` and a `ChangeFeed` too."""
+
+    deeds = (Deed(_use_own, _used_own, _buy_there),)
+    test_killed_at_any_instant: Any = None  # it looks for what was done before, and there is one current space
 
     def test_without_a_space_every_subscription_counts(self, store: SpacedStore) -> None:
         """Before the first key is known nothing is taken from anybody."""
