@@ -1,5 +1,6 @@
 """Each law of the suite can fail: stores with one mistake each, and the law that finds it."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -180,47 +181,54 @@ class AddsOtherOrgs(MemoryStore):
     """Finds an org's rows by how their names begin, the org's own last."""
 
     def usage_of(self, scope: str) -> Mapping[str, int]:
-        others = {limit: used for (owner, limit), used in self._state.used.items() if owner.startswith(scope)}
+        others = {limit: n for (owner, limit), n in self._state.used.items() if scope and owner.startswith(scope)}
         return {**others, **super().usage_of(scope)}
 
 
-class IgnoresCase(MemoryStore):
-    """Keeps org ids in a column that takes some of them for the same, as most of MySQL's do."""
+class Collates(MemoryStore):
+    """Keeps names in columns that take some of them for the same; a subclass says which."""
+
+    def kept(self, scope: str, limit: str) -> CounterKey:
+        """The row that is found."""
+        raise NotImplementedError
 
     def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
-        return super().take([replace(claim, scope=self.kept(claim.scope)) for claim in claims], key=key, ttl=ttl)
+        found = [Claim(*self.kept(*claim.counter), claim.amount, claim.cap) for claim in claims]
+        return super().take(found, key=key, ttl=ttl)
 
     def give_back(self, amounts: Mapping[CounterKey, int]) -> GivenBack:
-        for (scope, limit), amount in amounts.items():
-            super().give_back({(self.kept(scope), limit): amount})
-        return GivenBack()
+        return super().give_back({self.kept(*counter): amount for counter, amount in amounts.items()})
 
     def usage_of(self, scope: str) -> Mapping[str, int]:
-        return super().usage_of(self.kept(scope))
+        return super().usage_of(self.kept(scope, "")[0])
 
     def seed_usage(self, counter: CounterKey, value: int) -> None:
-        super().seed_usage((self.kept(counter[0]), counter[1]), value)
+        super().seed_usage(self.kept(*counter), value)
 
     def put_usage(self, org_id: str, limit: str, value: int) -> UsagePut:
-        return super().put_usage(self.kept(org_id), limit, value)
-
-    def kept(self, text: str) -> str:
-        """How the column compares it."""
-        return text.lower()
+        return super().put_usage(*self.kept(org_id, limit), value)
 
 
-class CutsOff(IgnoresCase):
+class IgnoresCase(Collates):
+    """Keeps org ids in a column that ignores case, as MySQL's do."""
+
+    def kept(self, scope: str, limit: str) -> CounterKey:
+        return scope.lower(), limit
+
+
+class CutsOff(Collates):
     """Keeps of org ids what the column has room for."""
 
-    def kept(self, text: str) -> str:
-        return text[:190]
+    def kept(self, scope: str, limit: str) -> CounterKey:
+        return scope[:190], limit
 
 
-class LimitsIgnoreCase(MemoryStore):
-    """Counts limits in a column that ignores case."""
+class LimitsIgnoreCase(Collates):
+    """Keeps limits in a column that ignores case, as they were spelled first."""
 
-    def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
-        return super().take([replace(claim, limit=claim.limit.lower()) for claim in claims], key=key, ttl=ttl)
+    def kept(self, scope: str, limit: str) -> CounterKey:
+        known = (name for _, name in list(self._state.used) if name.lower() == limit.lower())
+        return scope, next(known, limit)
 
 
 class KeysIgnoreCase(MemoryStore):
@@ -237,11 +245,14 @@ class KeysIgnoreCase(MemoryStore):
 
 
 class SettlesByPattern(MemoryStore):
-    """Settles whatever key is like the one that was meant."""
+    """Settles every key that is LIKE the one that was meant."""
 
     def settle_holding(self, scope: str, key: str) -> HoldingSettled:
-        states = [super(SettlesByPattern, self).settle_holding(scope, held) for _, held in list(self._state.holdings)]
-        return next((state for state in states if state.state is HoldingState.HELD), states[0])
+        pattern = re.escape(key).replace("%", ".*").replace("_", ".")
+        for owner, held in self._state.holdings:
+            if owner == scope and re.fullmatch(pattern, held):
+                super().settle_holding(owner, held)
+        return super().settle_holding(scope, key)
 
 
 class SeedsAfterALook(MemoryStore):
