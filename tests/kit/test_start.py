@@ -1,6 +1,6 @@
 """The first moments of a kit."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Self
 
 import pytest
@@ -61,6 +61,26 @@ def test_all_threads_are_told_before_one_is_waited_for(monkeypatch: pytest.Monke
         kit.stop()
         monkeypatch.undo()
         assert seen == [True] * 6
+
+
+class Away(MemoryStore):
+    """A server that cannot be reached."""
+
+    def require_tables(self) -> None:
+        raise ConnectionError("refused")
+
+    def usage_of(self, scope: str) -> Mapping[str, int]:
+        raise ConnectionError("refused")
+
+
+def test_a_start_without_counters(caplog: pytest.LogCaptureFixture) -> None:
+    """While the store that counts is away a kit starts, says so, and answers what needs no counting."""
+    with make_world() as world:
+        world.kit().run_once()
+        with world.kit(usage_store=Away()) as kit:
+            kit.gate.assign("acme", "pro", actor="root", reason="a test")
+            assert kit.gate.allows("acme", "aiAssistant")
+        assert "could not look at the tables" in caplog.text
 
 
 def test_the_host_joins_the_writing_transaction() -> None:

@@ -128,14 +128,15 @@ class SaasKit:
         """Load what is stored, answer from memory, and keep all up to date in the background.
 
         SQLite tables are made if need be; other databases are migrated by `store.migrate()` beforehand, or this is a
-        `StorageError` before anything else happens.
+        `StorageError` before anything else happens. A separate store for usage may be away: its absence is logged, and
+        what has to be counted waits for it.
         """
         make_embedded_tables(self._stores)
-        require_tables(self._stores)
+        require_tables([self._store])
         self.license.load()
         if self.license.snapshot().status is LicenseStatus.PENDING:
             self.license.sync()
-        for problem in self._carried((self._apply_catalog,), force=False).problems:
+        for problem in self._carried((self._require_tables, self._apply_catalog), force=False).problems:
             _log.warning("%s; the background tries again", problem)
         self._keep_up()
 
