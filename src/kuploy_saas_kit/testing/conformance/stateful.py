@@ -1,6 +1,10 @@
 """State machines that do the same to a store and to the memory store, and compare every answer.
 
 TestMyCounters = usage_machine(lambda clock: MyStore(clock)).TestCase
+TestMyCounters.settings = settings(max_examples=10, stateful_step_count=20, deadline=None, phases=[Phase.generate])
+
+Without `Phase.shrink` a mistake is told at once, as the history in which it was found; looking for a shorter one takes
+minutes on a store that writes to a disk.
 """
 # ruff: noqa: S101 - asserting that both answer the same is what a machine is for
 

@@ -406,6 +406,7 @@ def _reserve_pair(store: UsageStore, number: int, ttl: timedelta = YEARS) -> Non
 
 
 def _reserve_in_vain(store: UsageStore, number: int) -> None:
+    """Expired at once, by the test's clock and by every later one, such as that of another process."""
     _reserve_pair(store, number, timedelta())
 
 
