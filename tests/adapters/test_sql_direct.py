@@ -305,6 +305,14 @@ def test_a_pool_gets_back_what_it_gave(store: SqlStore) -> None:
     assert _mode(borrowed) == before
 
 
+def test_a_connection_that_the_host_took_out_of_the_pool(store: SqlStore, caplog: pytest.LogCaptureFixture) -> None:
+    """A host may detach a connection from an engine that a store is over, and it ends as always."""
+    with store._engine.connect() as connection:
+        connection.detach()
+        connection.execute(text("SELECT 1"))
+    assert caplog.records == []
+
+
 def _mode(driver: Any) -> object:
     return driver.isolation_level if isinstance(driver, sqlite3.Connection) else driver.autocommit
 

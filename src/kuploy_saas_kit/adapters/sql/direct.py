@@ -165,9 +165,12 @@ class DirectStatements:
         return Borrowed(connection, driver, cursor, self._elapsed())
 
     @staticmethod
-    def _restore_mode(driver: Any, record: ConnectionPoolEntry, _state: object) -> None:
-        """The pool gets a connection back, from here or from the garbage collector after an interrupt."""
-        if _MODE in record.info:
+    def _restore_mode(driver: Any, record: ConnectionPoolEntry | None, _state: object) -> None:
+        """The pool gets a connection back, from here or from the garbage collector after an interrupt.
+
+        One that the host detached from the pool has no record.
+        """
+        if record is not None and _MODE in record.info:
             setattr(driver, *record.info.pop(_MODE))
 
     def _invalidated(self, _driver: object, _record: object, error: BaseException | None) -> None:
