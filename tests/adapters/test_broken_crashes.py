@@ -29,6 +29,8 @@ from kuploy_saas_kit.plans.ports import (
 )
 from kuploy_saas_kit.stripe_provision.ports import OnChange, SubscriptionPut
 from kuploy_saas_kit.testing import conformance
+from kuploy_saas_kit.testing.clock import ManualClock
+from kuploy_saas_kit.testing.conformance.base import NOW
 from kuploy_saas_kit.testing.conformance.crew import ProcessCrew, ThreadCrew
 from kuploy_saas_kit.testing.conformance.statements import before_each_statement
 from kuploy_saas_kit.testing.servers import postgres_schema
@@ -269,20 +271,29 @@ def test_what_was_not_written_is_found(tmp_path: Path) -> None:
         conformance.LicenseStoreTests().test_killed_at_any_instant(FileLicenseStore(tmp_path / "oracle"), reopen, 2)
 
 
-@pytest.mark.parametrize(
-    ("broken", "law"),
-    [
-        (LocksInOneProcess, usage.test_a_race_for_the_last_units),
-        (SweepsUnderALock, holdings.test_a_race_to_sweep),
-        (SeedsOverOthers, usage.test_a_race_to_seed),
-    ],
-)
-def test_what_processes_share_is_found(broken: type[SqlStore], law: Callable[..., None], url: str) -> None:
-    """What a lock hides from threads falls with the second process, and what threads seldom meet does too."""
-    with closing(broken.from_url(url)) as store:
-        if broken is not SeedsOverOthers:
-            law(store, ThreadCrew(store), 1)
-    with closing(SqlStore.from_url(url)) as store, ProcessCrew(partial(broken.from_url, url)) as crew:
+def test_a_lock_of_one_process_is_found(url: str) -> None:
+    """It stands up to threads, and falls with the second process."""
+    law: Callable[..., None] = usage.test_a_race_for_the_last_units
+    with closing(LocksInOneProcess.from_url(url)) as store:
+        law(store, ThreadCrew(store), 1)
+        empty(store)
+        with ProcessCrew(partial(LocksInOneProcess.from_url, url)) as crew, pytest.raises(AssertionError):
+            law(store, crew, 3)
+
+
+def test_a_sweep_under_a_lock_of_one_process_is_found(url: str) -> None:
+    """So does a sweep, which each process does now and then."""
+    clock = ManualClock(NOW)
+    with closing(SweepsUnderALock.from_url(url, clock=clock)) as store:
+        holdings.test_threads_sweep_once(store, clock)
         empty(store)
         with pytest.raises(AssertionError):
-            law(store, crew, 3)
+            holdings.test_processes_sweep_once(store, partial(SweepsUnderALock.from_url, url), rounds=3)
+
+
+def test_a_seed_that_writes_over_others_is_found(url: str) -> None:
+    """Processes that count the same rows at the same moment show it."""
+    law: Callable[..., None] = usage.test_a_race_to_seed
+    reopen = partial(SeedsOverOthers.from_url, url)
+    with closing(reopen()) as store, ProcessCrew(reopen) as crew, pytest.raises(AssertionError):
+        law(store, crew, 3)

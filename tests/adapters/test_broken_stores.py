@@ -316,6 +316,20 @@ class GoesByTheWall(MemoryStore):
         super().__init__(WallClock(clock))
 
 
+class SecondsClock(WallClock):
+    """Whole seconds, as a column keeps them that was made without a precision."""
+
+    def now(self) -> datetime:
+        return self._clock.now().replace(microsecond=0)
+
+
+class KeepsSeconds(MemoryStore):
+    """Keeps when holdings end to the second."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(SecondsClock(clock))
+
+
 class ForgetsExpiry(MemoryStore):
     """Holds for ever whatever is taken: the column for the end is there, and nobody writes it."""
 
@@ -663,6 +677,7 @@ LAWS = [
     Law(GoesByTheWall, holdings.test_the_hour_that_comes_twice),
     Law(SetsOnlyTheOrg, usage.test_a_measured_value_moves_the_sum),
     Law(OwnClock, holdings.test_a_holding_ends_at_its_time),
+    Law(KeepsSeconds, holdings.test_a_holding_ends_at_its_time),
     Law(ForgetsExpiry, holdings.test_a_holding_ends_at_its_time),
     Law(ForgetsExpiry, holdings.test_what_expired_counts_until_it_is_swept),
     Law(NeverSweeps, holdings.test_a_take_without_room_sweeps_first),
