@@ -150,6 +150,20 @@ class KeyIsEnough(MemoryStore):
         return replace(taken, outcome=TakeOutcome.HELD) if taken.outcome is TakeOutcome.CONFLICT else taken
 
 
+class KeysKeepOrder(MemoryStore):
+    """Compares claims as they are listed."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock)
+        self._listed: dict[tuple[str, str | None], list[CounterKey]] = {}
+
+    def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
+        taken, counters = super().take(claims, key=key, ttl=ttl), [claim.counter for claim in claims]
+        listed = self._listed.setdefault((counters[0][0], key), counters)
+        is_other = taken.outcome is TakeOutcome.HELD and listed != counters
+        return replace(taken, outcome=TakeOutcome.CONFLICT) if is_other else taken
+
+
 class KeysOfAll(MemoryStore):
     """Keeps all orgs' keys in one space."""
 
@@ -662,6 +676,7 @@ LAWS = [
     Law(ForgetsKeys, usage.test_a_key_is_taken_once),
     Law(ForgetsKeys, usage.test_a_race_with_one_key),
     Law(KeyIsEnough, usage.test_a_key_stands_for_one_amount),
+    Law(KeysKeepOrder, usage.test_a_key_knows_its_claims_in_any_order),
     Law(KeysOfAll, usage.test_a_key_belongs_to_one_org),
     Law(GoesBelowZero, usage.test_giving_back_too_much),
     Law(LeaksOtherOrgs, usage.test_no_org_sees_another),

@@ -262,6 +262,13 @@ class UsageStoreTests(CrashTests):
         assert again.outcome is TakeOutcome.HELD
         assert again.used == {ORG_COUNTER: 2, INSTANCE_COUNTER: 2}
 
+    def test_a_key_knows_its_claims_in_any_order(self, store: UsageStore) -> None:
+        """The same claims are the same, in whatever order the limits are named."""
+        for number in range(2):
+            _seed_pair(store, number)
+        assert store.take([*_pair(0), *_pair(1)], key="k").outcome is TakeOutcome.TAKEN
+        assert store.take([*_pair(1), *_pair(0)], key="k").outcome is TakeOutcome.HELD
+
     def test_a_key_stands_for_one_amount(self, store: UsageStore) -> None:
         """Other claims under a key that is held are a conflict and take nothing."""
         seed(store)
