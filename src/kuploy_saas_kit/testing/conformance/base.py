@@ -15,7 +15,7 @@ from kuploy_saas_kit.testing.conformance.crew import PROCESSES, WORKERS, Crew, O
 
 __all__ = ["MINUTE", "NOW", "RACES", "WORKERS", "Crew", "StoreTests", "local_time", "race"]
 
-NOW: Final = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+NOW: Final = datetime(2024, 11, 20, 12, 0, tzinfo=UTC)  # long ago by any clock: other processes go by their own
 MINUTE: Final = timedelta(minutes=1)
 RACES: Final = 2
 """How often a race that can be over in a moment is run, times the option `--kuploy-rounds`."""
