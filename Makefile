@@ -19,9 +19,9 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3.14 pyth
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --build-constraint constraints.txt
 # The tests start hundreds of processes: where the environment forbids bytecode each of them would compile the kit anew.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
-# Three workers: most machines have two cores to spare, and some tests wait. `CI=1 make test` leaves nothing out.
+# Two workers: most machines have two cores to spare, and each worker collects all tests. `CI=1 make test` leaves nothing out.
 # `make test PYTEST_ARGS='-k gate'` runs a selection in one process.
-PYTEST_ARGS ?= --numprocesses 3 --dist worksteal
+PYTEST_ARGS ?= --numprocesses 2 --dist worksteal
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
