@@ -321,7 +321,9 @@ def main() -> None:
                 for place in opened:
                     (held if place.is_target else compared).extend(takes(place, asked.rounds, asked.seconds))
     if asked.only is None:
-        held += a_million_orgs()
+        unchanged, under_another_revision, standing = a_million_orgs()
+        held += unchanged, standing
+        compared.append(under_another_revision)
     what = "take of org + instance, of what is written by hand"
     print(table((what, "measured", "target", "held"), (target.row for target in held)))
     if compared:
