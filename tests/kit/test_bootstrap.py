@@ -82,6 +82,21 @@ def test_where_the_hub_answers_at_once(world: World) -> None:
         assert world.store.load_plans().catalog == CATALOG
 
 
+def test_what_stands_in_is_not_sold() -> None:
+    """A license that comes between seeding and provisioning finds nothing to sell: the hub's plans are to come."""
+    with make_world() as world:
+        world.hub.outage("refused")
+        kit = world.kit(bootstrap=SEED)
+        kit.run_once()
+        world.hub.outage(None)
+        world.later(minutes=10)
+        assert kit.license.sync().ok
+        assert kit._carried((kit._provision,), force=False).problems == []
+        assert world.store.load_mappings(kit.gateway.space()) == {}
+        kit.run_once()
+        assert set(world.store.load_mappings(kit.gateway.space())) == {"pro"}
+
+
 @pytest.mark.parametrize("reachable", [True, False])
 def test_later_boots(world: World, *, reachable: bool) -> None:
     """After the license's catalog was applied they never come back, with the hub or without it."""

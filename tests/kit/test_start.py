@@ -1,14 +1,18 @@
 """The first moments of a kit."""
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Self
 
 import pytest
 from tests.kit.world import CATALOG, make_world
 
+from kuploy_saas_kit import CatalogAuthority
 from kuploy_saas_kit.adapters import MemoryStore
+from kuploy_saas_kit.errors import StoredPlansError
 from kuploy_saas_kit.model.subscription import OrgSubscription
 from kuploy_saas_kit.plans import Plan, Price
+from kuploy_saas_kit.plans.ports import StoredPlans
 from kuploy_saas_kit.stripe_provision.ports import SubscriptionChange
 
 
@@ -81,6 +85,22 @@ def test_a_start_without_counters(caplog: pytest.LogCaptureFixture) -> None:
             kit.gate.assign("acme", "pro", actor="root", reason="a test")
             assert kit.gate.allows("acme", "aiAssistant")
         assert "could not look at the tables" in caplog.text
+
+
+class Contradictory(MemoryStore):
+    """A table of plans that somebody took the default from."""
+
+    def load_plans(self) -> StoredPlans:
+        raise StoredPlansError("no default", StoredPlans(None, None, {}, ""))
+
+
+def test_a_start_that_fails_leaves_no_thread() -> None:
+    """Where the plans cannot be read that is said, and nothing runs on in the background."""
+    with make_world(Contradictory()) as world:
+        kit = world.kit(catalog_authority=CatalogAuthority.LOCAL)
+        with pytest.raises(StoredPlansError):
+            kit.start()
+        assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("kuploy-saas-kit")]
 
 
 def test_the_host_joins_the_writing_transaction() -> None:

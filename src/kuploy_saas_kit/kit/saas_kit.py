@@ -48,7 +48,7 @@ from kuploy_saas_kit.plans.ports import (
     PlansReplaced,
     StoredPlans,
 )
-from kuploy_saas_kit.plans.revisions import catalog_revision, next_revision
+from kuploy_saas_kit.plans.revisions import BOOTSTRAP, next_revision, selling_revision
 
 if TYPE_CHECKING:
     from kuploy_saas_kit.stripe_provision import (
@@ -152,7 +152,11 @@ class SaasKit:
         self._carrier.start()
         if self._watch is None and isinstance(self._store, ChangeSignal):
             self._watch = self._store.watch_changes(self._refresher.poke)
-        self.gate.begin_keeping(self._stored_catalog())
+        try:
+            self.gate.begin_keeping(self._stored_catalog())
+        except BaseException:
+            self.stop()  # whoever is not started leaves no thread behind
+            raise
 
     def stop(self) -> None:
         """Stop the background work; the kit still answers, by reading its stores.
@@ -358,13 +362,17 @@ class SaasKit:
             return
         with storage_errors("load the plans"):
             stored = self._store.load_plans()
-        if stored.catalog is None:
+        if stored.catalog is None or self._stands_in(stored):
             return
-        done.provision = self.provisioner.provision(stored.catalog, revision=catalog_revision(stored), force=force)
+        done.provision = self.provisioner.provision(stored.catalog, revision=selling_revision(stored), force=force)
         if done.provision.stopped_by is not None:
             done.problems.append(str(done.provision.stopped_by))
         failed = {slug: result for slug, result in done.provision.plans.items() if result.outcome == "failed"}
         done.problems += [f"plan {slug} is not in place at Stripe: {result.error}" for slug, result in failed.items()]
+
+    def _stands_in(self, stored: StoredPlans) -> bool:
+        """Whether the hub's plans are still to come: those that stand in for them are not sold."""
+        return stored.source == BOOTSTRAP and self.config.catalog_authority is CatalogAuthority.HUB
 
     def _check_plan(self, plan: Plan, actor: str) -> tuple[CeilingViolation, ...]:
         if self.config.catalog_authority is CatalogAuthority.HUB:

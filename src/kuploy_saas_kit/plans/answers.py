@@ -108,6 +108,7 @@ class Answers:
                 return
             if len(self.kept) >= self._max_orgs:
                 self._drop(next(iter(self.kept)))
+            self._ends.pop(org_id, None)
             if resolution.valid_until is not None:
                 self._ends[org_id] = resolution.valid_until
             self.kept[org_id] = self._table(key)

@@ -28,5 +28,10 @@ def next_revision(stored: StoredPlans, revision: int, source: str) -> int:
 
 
 def catalog_revision(stored: StoredPlans) -> int | None:
-    """What orders the stored plans among the hub's catalogs; None for plans that are of none, such as bootstrap's."""
+    """The hub's catalog that the stored plans are; None for those that are of no hub, such as bootstrap's."""
     return None if stored.source == BOOTSTRAP else stored.revision
+
+
+def selling_revision(stored: StoredPlans) -> int | None:
+    """What orders the stored plans among those that were sold, from 0; None for plans that are of no catalog."""
+    return None if stored.revision is None else max(stored.revision, 0)

@@ -11,7 +11,7 @@ from kuploy_saas_kit.cli.wiring import Opened, open_kit
 from kuploy_saas_kit.errors import UnknownPlanError, storage_errors
 from kuploy_saas_kit.model.plan import PlanCatalog
 from kuploy_saas_kit.model.status import Operation
-from kuploy_saas_kit.plans.revisions import catalog_revision
+from kuploy_saas_kit.plans.revisions import selling_revision
 from kuploy_saas_kit.stripe_provision import Change, ProvisionReport
 from kuploy_saas_kit.stripe_provision.changes import Blocked, Skipped
 
@@ -97,4 +97,4 @@ def _stored(opened: Opened) -> tuple[PlanCatalog, int | None]:
         stored = opened.stores.main.load_plans()
     if stored.catalog is None:
         raise UnknownPlanError(NO_PLANS)
-    return stored.catalog, catalog_revision(stored)
+    return stored.catalog, selling_revision(stored)
