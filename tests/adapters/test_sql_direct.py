@@ -182,6 +182,43 @@ def test_a_host_that_disposes_of_its_engine(url: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.parametrize("options", [1, 2])
+def test_a_host_that_disposes_of_the_engine_below(url: str, options: int) -> None:
+    """A store over an engine with options of its own loses what it kept with the pool, whoever disposes of that."""
+    engine = create_engine(url)
+    engines = [engine]
+    for number in range(options):
+        engines.append(engines[-1].execution_options(kind=number))
+    stores = [SqlStore(each) for each in reversed(engines)]
+    seed(stores[0])
+    for each in engines:
+        for store in stores:
+            store.take(claims(cap=20))
+        kept = direct(stores[0])._kept[0].driver
+        each.dispose()
+        assert not direct(stores[0])._kept
+        with pytest.raises(engine.dialect.loaded_dbapi.Error, match="closed"):
+            kept.execute("SELECT 1")
+    assert len({id(direct(store)) for store in stores}) == 1
+
+
+def test_an_engine_with_options_whose_connection_is_lost(url: str) -> None:
+    """What the engine below loses counts for the store too, and what the store gave back is as it was."""
+    engine = create_engine(url)
+    store = SqlStore(engine.execution_options(kind="another"))
+    seed(store)
+    store.take(claims())
+    with engine.connect() as connection:
+        connection.invalidate(RuntimeError("lost"))
+    assert not direct(store)._kept
+    store.take(claims())
+    driver = direct(store)._kept[0].driver
+    given = direct(store)._kept[0].connection.info["kuploy_saas_mode"]
+    direct(store).close()
+    assert getattr(driver, given[0]) == given[1]
+    engine.dispose()
+
+
 def test_an_engine_that_nobody_uses_any_more(url: str) -> None:
     """A store over it does not keep it for ever."""
     engine = create_engine(url)

@@ -37,8 +37,7 @@ def direct_of(engine: Engine) -> DirectStatements:
             f"there is no SQL store over the driver {engine.driver!r}: make the engine with sqlite+pysqlite:/// or "
             "postgresql+psycopg:// URLs"
         )
-    # One that `Engine.execution_options` made has the pool of the engine that it was made from.
-    of_pool = vars(getattr(engine, "_proxied", engine))
+    of_pool = vars(_owner_of_pool(engine))
     found: DirectStatements | None = of_pool.get(_OF_ENGINE)
     return found or of_pool.setdefault(_OF_ENGINE, DirectStatements(engine))
 
@@ -73,9 +72,10 @@ class DirectStatements:
         self._cursor = methodcaller("cursor") if self._is_file else dbapi.RawCursor
         self._elapsed = SystemClock().elapsed
         self.in_turn = self._turns()
-        event.listen(engine, "reset", self._restore_mode)
-        event.listen(engine, "invalidate", self._invalidated)
-        event.listen(engine, "engine_disposed", self._forget)
+        owner = _owner_of_pool(engine)
+        event.listen(owner, "reset", self._restore_mode)
+        event.listen(owner, "invalidate", self._invalidated)
+        event.listen(owner, "engine_disposed", self._forget)
         mend_after_fork(self)
 
     def asking(self, migrate: str) -> Ask:
@@ -202,6 +202,13 @@ class DirectStatements:
     def _lost(self, borrowed: Borrowed, error: BaseException) -> None:
         borrowed.connection.invalidate(error)
         self._engine.dispose()
+
+
+def _owner_of_pool(engine: Engine) -> Engine:
+    """One that `Engine.execution_options` made has the pool, and the events, of the engine that it was made from."""
+    while (proxied := getattr(engine, "_proxied", None)) is not None:
+        engine = proxied
+    return engine
 
 
 def _single_statements(driver: Any) -> tuple[str, object]:
