@@ -2,6 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.adapters.django_host import database
@@ -12,6 +16,7 @@ from kuploy_saas_kit.plans import Plan, PlanCatalog
 from kuploy_saas_kit.plans.ports import PlanStore
 from kuploy_saas_kit.plans.revisions import BOOTSTRAP, BOOTSTRAP_REVISION, next_revision
 from kuploy_saas_kit.testing.conformance.crew import race
+from kuploy_saas_kit.testing.conformance.overtaking import overtaken
 from kuploy_saas_kit.testing.conformance.plans import CATALOG
 
 SEED = PlanCatalog([Plan("starter", "Starter", is_default=True), Plan("plus", "Plus")])
@@ -75,3 +80,35 @@ def test_processes_that_boot_at_once(opened: Opened) -> None:
     assert stored.catalog is not None
     assert stored.catalog.default == CATALOG.default
     assert (stored.revision, stored.source) == (3, "license")
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_a_plan_saved_at_any_line(kind: str, sqlite_template: Path, tmp_path: Path) -> None:
+    """Wherever an operator saves a plan while plans are seeded, it is the default that stands."""
+    numbers = count()
+    with ExitStack() as exits:
+
+        def empty() -> Any:
+            if kind == "memory":
+                return MemoryStore()
+            path = tmp_path / f"{next(numbers)}.db"
+            path.write_bytes(sqlite_template.read_bytes())
+            return exits.enter_context(closing(SqlStore.from_url(f"sqlite:///{path}")))
+
+        stores: list[Any] = []
+
+        def contest() -> Callable[[Any, int], object]:
+            stores.append(empty())
+            return partial(seed_or_save, stores[-1])
+
+        for _, where in overtaken(empty(), contest):
+            assert stores[-1].load_plans().catalog.default == MINE, where
+    assert len(stores) > 1
+
+
+MINE = Plan("mine", "Mine", is_default=True)
+
+
+def seed_or_save(store: PlanStore, _: object, worker: int) -> object:
+    """The first one seeds, the other one saves."""
+    return store.put_plan(MINE, expected_version=0) if worker else seed_plans(store, SEED)

@@ -421,6 +421,17 @@ class TakesOldCatalogs(MemoryStore):
         return super().replace_plans(catalog, revision=revision, source=source)
 
 
+class LetsStandInsTakeOver(MemoryStore):
+    """Takes a revision below 0 for one like any other."""
+
+    def replace_plans(self, catalog: PlanCatalog, *, revision: int, source: str = "") -> PlansReplaced:
+        if revision >= 0 or (self._state.catalog_revision or -1) >= 0:
+            return super().replace_plans(catalog, revision=revision, source=source)
+        replaced = super().replace_plans(catalog, revision=0, source=source)
+        self._state.catalog_revision = revision
+        return replaced
+
+
 class LastPlanWins(MemoryStore):
     """Saves over somebody else's plan."""
 
@@ -703,6 +714,8 @@ LAWS = [
     Law(AnnouncesAlways, conformance.AnnouncementStoreTests().test_a_race_to_announce),
     Law(DeletesPlans, plans.test_a_plan_that_is_gone_becomes_inactive),
     Law(TakesOldCatalogs, plans.test_an_older_catalog_is_not_applied),
+    Law(LetsStandInsTakeOver, plans.test_plans_that_stand_in_only_where_there_are_none),
+    Law(LetsStandInsTakeOver, plans.test_plans_that_stand_in_are_stored_once),
     Law(LastPlanWins, plans.test_saving_over_somebody_else),
     Law(LastPlanWins, plans.test_a_race_to_save),
     Law(TellsNobody, feed.test_changes_of_orgs),

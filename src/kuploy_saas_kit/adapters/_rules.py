@@ -86,6 +86,16 @@ def catalog_update(stored: Mapping[str, Plan], catalog: PlanCatalog) -> PlansUpd
     )
 
 
+def may_apply(held: int | None, revision: int, *, has_plans: bool) -> bool:
+    """Whether a catalog of *revision* is applied where the one of *held* was last.
+
+    It is no older; and one below 0, which stands in before a hub's first, takes the place of no plan.
+    """
+    if revision < 0 and has_plans:
+        return False
+    return held is None or revision >= held
+
+
 def _default_last(plans: tuple[Plan, ...]) -> tuple[Plan, ...]:
     # Whoever writes row by row never has two defaults in between.
     return tuple(sorted(plans, key=lambda plan: plan.is_default))

@@ -45,11 +45,11 @@ def product_catalog(catalog: PlanCatalog, schema: ProductSchema) -> PlanCatalog:
 def seed_plans(store: PlanStore, catalog: PlanCatalog) -> PlansReplaced:
     """Store *catalog* if *store* has no plans at all, until a license brings its own; else nothing is applied.
 
-    Any process may do so at each of its boots, and several at once: a catalog of a license is above it, whatever its
-    revision, and whoever was too late to see that one does not undo it.
+    Any process may do so at each of its boots, and several at once: the store decides, so that whoever was too late
+    to see another's plans does not undo them, and a catalog of a license is above it, whatever its revision.
     """
     with storage_errors("store the bootstrap plans"):
-        if not _has_no_plans(store):
+        if not _has_no_plans(store):  # spares the store a transaction that would write nothing, at each boot but one
             return PlansReplaced(applied=False)
         return store.replace_plans(catalog, revision=BOOTSTRAP_REVISION, source=BOOTSTRAP)
 

@@ -74,7 +74,10 @@ class StoredPlans:
 
 @dataclass(frozen=True, slots=True)
 class PlansReplaced:
-    """Whether the catalog was applied, and which slugs changed. Not applied: a newer revision is held."""
+    """Whether the catalog was applied, and which slugs changed.
+
+    Not applied: a newer revision is held, or plans that were to stand in found others there.
+    """
 
     applied: bool
     changed: tuple[str, ...] = ()
@@ -109,8 +112,9 @@ class PlanStore(Protocol):
         """Make the stored plans be *catalog*, in one step; a plan that it lacks becomes inactive.
 
         A revision below the stored one changes nothing and is not applied; an equal one is applied again. Those of a
-        hub begin at 0; plans that stand in before its first catalog have −1. *source* is kept beside the revision:
-        whose catalog it is.
+        hub begin at 0; plans that stand in before its first catalog have −1. Below 0 a catalog is applied only where
+        there are no plans at all, inactive, unreadable or no catalog as they may be; the same one is not applied
+        again. *source* is kept beside the revision: whose catalog it is.
         """
 
     def put_plan(self, plan: Plan, *, expected_version: int) -> PlanSaved:

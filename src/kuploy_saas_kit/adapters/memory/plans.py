@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from kuploy_saas_kit.adapters._rules import PlansUpdate, catalog_update, plan_update, trail_entry
+from kuploy_saas_kit.adapters._rules import PlansUpdate, catalog_update, may_apply, plan_update, trail_entry
 from kuploy_saas_kit.adapters.memory.state import Verbs
 from kuploy_saas_kit.model.plan import Plan, PlanCatalog
 from kuploy_saas_kit.model.subscription import Assignment, OrgStanding, effective_subscription
@@ -34,7 +34,7 @@ class PlanVerbs(Verbs):
     def replace_plans(self, catalog: PlanCatalog, *, revision: int, source: str = "") -> PlansReplaced:
         with self._lock:
             held = self._state.catalog_revision
-            if held is not None and revision < held:
+            if not may_apply(held, revision, has_plans=bool(self._state.plans)):
                 return PlansReplaced(applied=False)
             update = catalog_update(self._state.plans, catalog)
             self._apply(update)

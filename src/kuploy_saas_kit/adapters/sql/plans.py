@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Dialect, RowMapping, select, update
 
-from kuploy_saas_kit.adapters._rules import PlansUpdate, catalog_update, plan_update
+from kuploy_saas_kit.adapters._rules import PlansUpdate, catalog_update, may_apply, plan_update
 from kuploy_saas_kit.adapters.sql.connection import Ask, upsert
 from kuploy_saas_kit.adapters.sql.feed import FeedVerbs
 from kuploy_saas_kit.adapters.sql.layout import Tables
@@ -37,14 +37,15 @@ class PlanVerbs(FeedVerbs):
 
     def replace_plans(self, catalog: PlanCatalog, *, revision: int, source: str = "") -> PlansReplaced:
         digest = catalog_digest(catalog)
-        with self._asking() as ask:
-            if self._stays(ask, (digest, len(catalog)), revision, source):
-                return PlansReplaced(applied=True)
+        if revision >= 0:
+            with self._asking() as ask:
+                if self._stays(ask, (digest, len(catalog)), revision, source):
+                    return PlansReplaced(applied=True)
         with self._writing() as connection:
             held = self._lock_catalog(connection)
-            if held is not None and revision < held:
-                return PlansReplaced(applied=False)
             rows = self._plan_rows(connection)
+            if not may_apply(held, revision, has_plans=bool(rows)):
+                return PlansReplaced(applied=False)
             changes = catalog_update(_plans(rows), catalog)
             self._apply(connection, rows, changes)
             written = {"revision": revision, "source": source, "digest": digest}

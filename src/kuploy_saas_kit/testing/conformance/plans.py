@@ -142,6 +142,31 @@ class PlanStoreTests(CrashTests):
         assert not store.replace_plans(PlanCatalog([FREE]), revision=-1, source="bootstrap").applied
         assert store.load_plans().catalog == CATALOG
 
+    def test_plans_that_stand_in_only_where_there_are_none(self, store: PlanStore) -> None:
+        """A revision below 0 is not applied where any plan is: not one that was saved, and not the same ones again."""
+        saved = Plan("mine", "Mine", is_default=True)
+        store.put_plan(saved, expected_version=0)
+        assert not store.replace_plans(PlanCatalog([FREE]), revision=-1, source="bootstrap").applied
+        assert not store.replace_plans(PlanCatalog([saved]), revision=-1, source="bootstrap").applied
+        stored = store.load_plans()
+        assert (stored.catalog, stored.revision, stored.source) == (PlanCatalog([saved]), None, "")
+
+    def test_plans_that_stand_in_are_stored_once(self, store: PlanStore) -> None:
+        """Neither they nor others under a revision below 0 are applied again."""
+        seed = PlanCatalog([FREE])
+        store.replace_plans(seed, revision=-1, source="bootstrap")
+        before = store.load_plans()
+        for catalog in (seed, CATALOG):
+            assert not store.replace_plans(catalog, revision=-1, source="another").applied
+        assert store.load_plans() == before
+
+    def test_a_race_of_plans_that_stand_in(self, store: PlanStore, crew: Crew) -> None:
+        """Of many at once one is stored; a plan that is saved among them, as the default, is not undone."""
+        applied = crew.race(_stand_in_or_save)
+        mine = _stored(store, "mine")
+        assert (mine.is_default, mine.is_active) == (True, True)
+        assert sum(applied) == (store.load_plans().revision == -1)
+
     def test_a_source_is_kept_with_its_revision(self, store: PlanStore) -> None:
         """Whose catalog was applied is known, and a catalog that was not applied changes nothing of it."""
         store.replace_plans(CATALOG, revision=7, source="license-1")
@@ -264,6 +289,14 @@ class PlanStoreTests(CrashTests):
         store.replace_plans(CATALOG, revision=1)
         for saves, where in overtaken(store, lambda: partial(_save, _version(store, "pro"))):
             assert sum(save.saved for save in saves) == 1, where
+
+
+def _stand_in_or_save(store: PlanStore, worker: int) -> bool:
+    """Whether this worker's plans are stored as those that stand in; the first worker saves a plan instead."""
+    if worker:
+        return store.replace_plans(CATALOG, revision=-1, source="bootstrap").applied
+    assert store.put_plan(Plan("mine", "Mine", is_default=True), expected_version=0).saved
+    return False
 
 
 def _save(version: int, store: PlanStore, worker: int) -> PlanSaved:
