@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from asyncio import CancelledError
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -31,15 +33,21 @@ class TimedConnection(Connection[Any]):
         """Do *gen*; `OperationalError` where that takes too long."""
         if self.command_timeout is None:
             return super().wait(gen, *args, **options)
+        handled = sys.exception()
         try:
             return super().wait(_in_time(gen, self.command_timeout), *args, **options)
-        except _UnansweredError:
-            # Without it a statement that stands in a queue would be done later, when nobody counts on it any more.
-            if capabilities.has_cancel_safe():
-                with suppress(Error):
-                    self.cancel_safe(timeout=_CANCEL_SECONDS)
-            self.close()
+        except Error as error:
+            if isinstance(error, _UnansweredError):
+                self._give_up()
+            _raise_interrupt_before(error, handled)
             raise
+
+    def _give_up(self) -> None:
+        # Without it a statement that stands in a queue would be done later, when nobody counts on it any more.
+        if capabilities.has_cancel_safe():
+            with suppress(Error):
+                self.cancel_safe(timeout=_CANCEL_SECONDS)
+        self.close()
 
 
 class AsyncTimedConnection(AsyncConnection[Any]):
@@ -51,14 +59,20 @@ class AsyncTimedConnection(AsyncConnection[Any]):
         """Do *gen*; `OperationalError` where that takes too long."""
         if self.command_timeout is None:
             return await super().wait(gen, *args, **options)
+        handled = sys.exception()
         try:
             return await super().wait(_in_time(gen, self.command_timeout), *args, **options)
-        except _UnansweredError:
-            if capabilities.has_cancel_safe():
-                with suppress(Error):
-                    await self.cancel_safe(timeout=_CANCEL_SECONDS)
-            await self.close()
+        except Error as error:
+            if isinstance(error, _UnansweredError):
+                await self._give_up()
+            _raise_interrupt_before(error, handled)
             raise
+
+    async def _give_up(self) -> None:
+        if capabilities.has_cancel_safe():
+            with suppress(Error):
+                await self.cancel_safe(timeout=_CANCEL_SECONDS)
+        await self.close()
 
 
 def connected(command_timeout: timedelta | None, **parameters: Any) -> TimedConnection:
@@ -77,6 +91,16 @@ async def connected_async(command_timeout: timedelta | None, **parameters: Any) 
 
 class _UnansweredError(OperationalError):
     """The server answered nothing in time."""
+
+
+def _raise_interrupt_before(error: Error, handled: BaseException | None) -> None:
+    """Raise what ended the wait before *error* did: it must not be lost. *handled* is what the caller was in already.
+
+    Where a wait is interrupted, psycopg cancels the statement and waits on, and up to 3.2 raises what comes of that.
+    """
+    interrupt = error.__context__
+    if interrupt is not handled and isinstance(interrupt, CancelledError | KeyboardInterrupt):
+        raise interrupt from error
 
 
 def _in_time(gen: PQGen[T], timeout: timedelta) -> PQGen[T]:
