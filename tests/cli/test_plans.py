@@ -1,6 +1,8 @@
 """`plans list|check`, `explain` and `overview`."""
 
 import json
+import subprocess
+import sys
 from contextlib import closing
 from datetime import UTC, datetime
 
@@ -64,10 +66,13 @@ def test_plans_for_the_first_boot(instance: Instance) -> None:
         in instance.run("plans", "seed", str(file)).out
     )
     assert "there are plans already" in instance.run("plans", "seed", str(file)).out
-    assert "bootstrap, until the license's first catalog" in instance.run("plans", "list").out
+    assert "bootstrap to begin with; no catalog of a license" in instance.run("plans", "list").out
     told = json.loads(instance.run("plans", "list", "--json").out)
     assert (told["revision"], told["plans"][0]["features"]) == (None, ["whiteLabel"])
     assert "1 plans: bootstrap" in instance.run("store", "check").out
+    with closing(SqlStore.from_url(instance.url)) as store:
+        store.put_plan(Plan("starter", "Ours", is_default=True), expected_version=1)
+    assert "no catalog of a license has been applied yet" in instance.run("plans", "list").out
     instance.licensed()
     assert "there are plans already" in instance.run("plans", "seed", str(file)).out
     listed = json.loads(instance.run("plans", "list", "--json").out)
@@ -79,10 +84,39 @@ def test_a_file_without_plans(instance: Instance) -> None:
     instance.run("store", "migrate")
     file = instance.database.with_name("plans.json")
     assert "cannot be read" in instance.run("plans", "seed", str(file)).one_line
-    for content in ("", "[]", "{}", json.dumps({"plans": []})):
+    for content in ("", "[]", "{}", json.dumps({"plans": []}), '{"plans": 1, "plans": 2}', '{"plans": 1.5}'):
         file.write_text(content)
-        assert instance.run("plans", "seed", str(file)).one_line
+        said = instance.run("plans", "seed", str(file)).one_line
+        assert str(file) in said
+        assert "answer" not in said
     assert "there are no plans yet" in instance.run("plans", "list").out
+
+
+def test_a_seed_needs_no_extra(instance: Instance) -> None:
+    """A host with the extra [sql] alone seeds its plans."""
+    instance.run("store", "migrate")
+    file = instance.database.with_name("plans.json")
+    file.write_text(json.dumps(SEED))
+    program = (
+        "import sys; sys.modules['cryptography'] = None\n"
+        "from kuploy_saas_kit.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, "plans", "seed", str(file), "--store", instance.url]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own program
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "starter" in ran.stdout
+
+
+def test_a_seed_of_an_unknown_product(instance: Instance) -> None:
+    """What is wrong is the host's own setting, and the message names it."""
+    instance.run("store", "migrate")
+    file = instance.database.with_name("plans.json")
+    file.write_text(json.dumps(SEED))
+    instance.set(LICENSE_PRODUCT_TYPE="shop")
+    said = instance.run("plans", "seed", str(file)).one_line
+    assert "LICENSE_PRODUCT_TYPE" in said
+    assert "hub" not in said
 
 
 def test_plans_within_the_license(instance: Instance) -> None:

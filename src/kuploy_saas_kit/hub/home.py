@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from kuploy_saas_kit._clock import SystemClock
-from kuploy_saas_kit.errors import CatalogError, ConfigurationError, PayloadRejectedError, StorageError
+from kuploy_saas_kit.errors import ConfigurationError, StorageError
 from kuploy_saas_kit.hub.admin import HubAdmin
 from kuploy_saas_kit.hub.catalogs import product_schema
 from kuploy_saas_kit.hub.records import HubPolicy
 from kuploy_saas_kit.hub.service import Hub
 from kuploy_saas_kit.hub.signing import KeyRing, SigningKey
 from kuploy_saas_kit.hub.store import SqliteHubStore
-from kuploy_saas_kit.license.strict_json import parse_strict
-from kuploy_saas_kit.license.wire import read_catalog
+from kuploy_saas_kit.license.wire import read_plan_file
 from kuploy_saas_kit.model.plan import Plan
 
 if TYPE_CHECKING:
@@ -175,21 +174,8 @@ def trusted_keys_setting(ring: KeyRing) -> str:
 
 
 def read_plans(document: bytes, product: str) -> tuple[Plan, ...]:
-    """The plans in a file: `{"plans": […]}`, each as the payload writes it.
-
-    Raises:
-        CatalogError: the file is no such catalog; the message says what is wrong.
-    """
-    try:
-        content = parse_strict(document)
-    except PayloadRejectedError as error:
-        raise CatalogError(f"the plans cannot be read: {error}") from None
-    if isinstance(content, dict):
-        content = {"revision": 0, **content}
-    part = read_catalog(content, product_schema(product))
-    if part.catalog is None:
-        raise CatalogError(part.error or 'the file has no plans: it is to be {"plans": [...]}')
-    return part.catalog.plans
+    """The plans of a product that this hub sells, as `read_plan_file` reads them."""
+    return read_plan_file(document, product_schema(product)).plans
 
 
 def _content_of(ring: KeyRing) -> dict[str, Any]:

@@ -19,15 +19,15 @@ def parse_strict(data: bytes) -> object:
             parse_constant=_refuse_number,
         )
     except (ValueError, RecursionError):
-        raise PayloadRejectedError("the answer is not well-formed JSON in UTF-8", code="payload.malformed") from None
+        raise PayloadRejectedError("this is not well-formed JSON in UTF-8", code="payload.malformed") from None
 
 
 def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     unique = dict(pairs)
     if len(unique) != len(pairs):
-        raise PayloadRejectedError("the answer names a key twice in one object", code="payload.duplicate_key")
+        raise PayloadRejectedError("a key stands twice in one object", code="payload.duplicate_key")
     return unique
 
 
 def _refuse_number(_: str) -> NoReturn:
-    raise PayloadRejectedError("the answer has a number that is not an integer", code="payload.schema")
+    raise PayloadRejectedError("a number is not an integer", code="payload.schema")

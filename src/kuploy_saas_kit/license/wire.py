@@ -15,7 +15,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from kuploy_saas_kit.errors import InvalidValueError, NeverGateKeyError, PayloadRejectedError
+from kuploy_saas_kit.errors import CatalogError, InvalidValueError, NeverGateKeyError, PayloadRejectedError
 from kuploy_saas_kit.license.shapes import (
     CATALOG,
     SCHEMA_VERSION,
@@ -185,6 +185,24 @@ def read_catalog(document: object, schema: ProductSchema) -> CatalogPart:
     """The payload's catalog; what is wrong with it is its `error` and harms nothing else."""
     shape = _catalog_shape(document)
     return shape if isinstance(shape, CatalogPart) else _catalog(shape, schema)
+
+
+def read_plan_file(document: bytes, schema: ProductSchema) -> PlanCatalog:
+    """The plans in a file: `{"plans": […]}`, each as the payload writes it.
+
+    Raises:
+        CatalogError: the file is no such catalog; the message says what is wrong.
+    """
+    try:
+        content = parse_strict(document)
+    except PayloadRejectedError as error:
+        raise CatalogError(f"the plans cannot be read: {error}") from None
+    if isinstance(content, dict):
+        content = {"revision": 0, **content}
+    part = read_catalog(content, schema)
+    if part.catalog is None:
+        raise CatalogError(part.error or 'the file has no plans: it is to be {"plans": [...]}')
+    return part.catalog
 
 
 def _catalog_shape(document: object) -> CatalogShape | CatalogPart | None:

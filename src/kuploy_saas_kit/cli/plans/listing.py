@@ -43,9 +43,9 @@ def plan_lines(stored: StoredPlans) -> list[str]:
 
 
 def described_origin(stored: StoredPlans) -> str:
-    """What the plans were stored as; nothing is said of those that an operator saved."""
+    """Whose catalog was applied last, which says nothing of single plans that were saved since."""
     if stored.source == BOOTSTRAP:
-        return "bootstrap, until the license's first catalog takes their place"
+        return "bootstrap to begin with; no catalog of a license has been applied yet"
     return "" if stored.revision is None else f"catalog revision {stored.revision}"
 
 
