@@ -74,10 +74,7 @@ class StoredPlans:
 
 @dataclass(frozen=True, slots=True)
 class PlansReplaced:
-    """Whether the catalog was applied, and which slugs changed.
-
-    Not applied: a newer revision is held, or plans that were to stand in found others there.
-    """
+    """Whether the catalog was applied, and which slugs changed. Not applied: what is held goes before it."""
 
     applied: bool
     changed: tuple[str, ...] = ()
@@ -111,10 +108,9 @@ class PlanStore(Protocol):
     def replace_plans(self, catalog: PlanCatalog, *, revision: int, source: str = "") -> PlansReplaced:
         """Make the stored plans be *catalog*, in one step; a plan that it lacks becomes inactive.
 
-        A revision below the stored one changes nothing and is not applied; an equal one is applied again. Those of a
-        hub begin at 0; plans that stand in before its first catalog have −1. Below 0 a catalog is applied only where
-        there are no plans at all, inactive, unreadable or no catalog as they may be; the same one is not applied
-        again. *source* is kept beside the revision: whose catalog it is.
+        A revision below the stored one is not applied and changes nothing; an equal one is applied again. A hub's
+        begin at 0. One below 0 stands in before them, and is applied only where no plan at all is stored, whosever it
+        is. *source* is kept beside the revision: whose catalog it is.
         """
 
     def put_plan(self, plan: Plan, *, expected_version: int) -> PlanSaved:
