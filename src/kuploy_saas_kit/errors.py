@@ -38,7 +38,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kuploy_saas_kit.plans.ceiling import CeilingViolation
@@ -48,6 +48,14 @@ if TYPE_CHECKING:
 
 class KitError(Exception):
     """The root of every error that the kit raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are copied, and sent to other processes, by their message alone; some here take more than that.
+        return _again, (type(self), self.args), vars(self)
+
+
+def _again(kind: type[KitError], args: tuple[object, ...]) -> KitError:
+    return kind.__new__(kind, *args)
 
 
 class ConfigurationError(KitError):
