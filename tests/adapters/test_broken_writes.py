@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from threading import Event
 
 import pytest
 from tests.adapters.test_broken_stores import LeaseForTwo, LosesRaises
@@ -113,6 +114,17 @@ class LooksFirst(MemoryStore):
             return super().add_meter(event_key, entries)
 
 
+class FarAway(MemoryStore):
+    """Looks first as well, and needs a while for each call to open a connection."""
+
+    def announce_once(self, name: str) -> Announced:
+        Event().wait(0.02)
+        if name in self._state.announced:
+            return Announced(is_first=False)
+        self._state.announced.add(name)
+        return Announced(is_first=True)
+
+
 subscriptions = conformance.SubscriptionStoreTests()
 
 
@@ -129,6 +141,7 @@ subscriptions = conformance.SubscriptionStoreTests()
         (LeaseForTwo, conformance.LeaseStoreTests().test_a_race_at_every_line),
         (LooksFirst, conformance.MeterStoreTests().test_a_race_at_every_line),
         (LooksFirst, conformance.AnnouncementStoreTests().test_a_race_at_every_line),
+        (FarAway, conformance.AnnouncementStoreTests().test_a_race_at_every_line),
     ],
     ids=lambda value: getattr(value, "__qualname__", None),
 )

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import count
+from threading import Event
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from kuploy_saas_kit.adapters import MemoryStore
 from kuploy_saas_kit.adapters._rules import PlansUpdate
 from kuploy_saas_kit.model.plan import Plan
 from kuploy_saas_kit.model.subscription import OrgSubscription
-from kuploy_saas_kit.plans.ports import Changes, PlanSaved
+from kuploy_saas_kit.plans.ports import Announced, Changes, PlanSaved
 from kuploy_saas_kit.stripe_provision.ports import OnChange, SubscriptionPut
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.clock import ManualClock
@@ -21,6 +22,18 @@ from kuploy_saas_kit.testing.conformance.base import NOW
 from kuploy_saas_kit.testing.conformance.crashes import CrashTests, _rehearsed
 from kuploy_saas_kit.testing.conformance.crew import Crew, ThreadCrew
 from kuploy_saas_kit.testing.conformance.stateful import books_machine
+
+
+class Polls(MemoryStore):
+    """Asks again and again whether its lock is free, as is done with a lock in a table."""
+
+    def announce_once(self, name: str) -> Announced:
+        while not self._lock.acquire(blocking=False):
+            Event().wait(0.001)
+        try:
+            return super().announce_once(name)
+        finally:
+            self._lock.release()
 
 
 class OneSequence(MemoryStore):
@@ -111,3 +124,8 @@ class TestSubscriptions(RightTests, conformance.SubscriptionStoreTests): ...
 
 
 class TestSpaces(RightTests, conformance.CurrentSpaceTests): ...
+
+
+def test_who_polls_for_a_lock_gets_it() -> None:
+    """Whoever holds it goes on, though the other one never stops asking."""
+    conformance.AnnouncementStoreTests().test_a_race_at_every_line(Polls(ManualClock(NOW)))

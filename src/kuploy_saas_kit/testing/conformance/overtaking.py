@@ -13,7 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import Event
 from types import CodeType, FrameType
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+
+from kuploy_saas_kit._clock import SystemClock
 
 T = TypeVar("T")
 
@@ -22,20 +24,45 @@ Place: TypeAlias = tuple[CodeType, int, int]
 
 _VISITS: Final = 2
 """A line in a loop is a place so many times."""
-_STILL: Final = 0.005
-"""Seconds without a step after which who overtakes is taken to wait for a lock of who is overtaken."""
+_UNDISTURBED: Final = 2
+"""So many times at first nobody is stopped, which tells how long an action takes; the very first fills caches too."""
+_LONGEST: Final = 1.0
+"""Seconds after which whoever is stopped goes on in any case."""
+_ALONE: Final = "one after the other"
+
+
+class _Patience(NamedTuple):
+    """How many seconds whoever is stopped waits for the other one."""
+
+    still: float
+    """Without a step: then the other one is taken to wait for a lock."""
+    in_all: float
+    """With steps: then it is taken to ask for a lock again and again."""
+
+    @classmethod
+    def for_action(cls, seconds: float) -> _Patience:
+        """What is enough for an action that takes *seconds* when nobody is in its way."""
+        return cls(min(max(2 * seconds, 0.005), _LONGEST), min(max(10 * seconds, 0.05), _LONGEST))
 
 
 def overtaken(store: object, contest: Callable[[], Callable[[Any, int], T]]) -> Iterator[tuple[list[T], str]]:
     """What `action(store, 0)` and `action(store, 1)` returned, the first one overtaken one place later each time.
 
-    *contest* makes the action of each time; what comes with the answers tells of the place.
+    *contest* makes the action of each time; what comes with the answers tells of the place. One whose store needs more
+    than half a second for an action may be taken to wait for a lock, and is not found out then.
     """
     modules = {owner.__module__ for owner in type(store).__mro__} - {"builtins"}
     known: set[Place] = set()
     with ThreadPoolExecutor(2) as pool:
+        fastest = _LONGEST
+        for _ in range(_UNDISTURBED):
+            action = contest()
+            runs = [pool.submit(_timed, partial(action, store, worker)).result() for worker in range(2)]
+            fastest = min(fastest, max(seconds for _, seconds in runs))
+            yield [answer for answer, _ in runs], _ALONE
+        patience = _Patience.for_action(fastest)
         while True:
-            action, meeting = contest(), _Meeting(modules, known)
+            action, meeting = contest(), _Meeting(modules, known, patience)
             slow = pool.submit(meeting.stop_once, partial(action, store, 0))
             meeting.is_stopped.wait()
             quick = pool.submit(meeting.pass_by, partial(action, store, 1))
@@ -47,10 +74,12 @@ def overtaken(store: object, contest: Callable[[], Callable[[Any, int], T]]) -> 
 class _Meeting:
     """One who stops at the first place that is not *known* yet, and one who passes by meanwhile."""
 
-    def __init__(self, modules: set[str], known: set[Place]) -> None:
+    def __init__(self, modules: set[str], known: set[Place], patience: _Patience) -> None:
         self.is_stopped = Event()
         self.was_stopped = False
-        self.where = "one after the other"
+        self.where = _ALONE
+        self._patience = patience
+        self._has_begun = Event()
         self._has_passed = Event()
         self._steps = 0
         self._modules = modules
@@ -66,6 +95,7 @@ class _Meeting:
 
     def pass_by(self, action: Callable[[], T]) -> T:
         """Do *action* while the other one waits."""
+        self._has_begun.set()
         try:
             return _traced(self._step, action)
         finally:
@@ -92,12 +122,25 @@ class _Meeting:
         return True
 
     def _wait(self) -> None:
-        seen = 0
-        while not self._has_passed.wait(_STILL) and (self._steps != seen or not self._steps):
+        self._has_begun.wait()
+        end, seen = _seconds() + self._patience.in_all, 0
+        while (self._steps != seen or not self._steps) and _seconds() < end:
             seen = self._steps
+            if self._has_passed.wait(self._patience.still):
+                return
 
     def _step(self, *_: object) -> None:
         self._steps += 1
+
+
+def _timed(action: Callable[[], T]) -> tuple[T, float]:
+    begin = _seconds()
+    answer = _traced(lambda *_: None, action)
+    return answer, _seconds() - begin
+
+
+def _seconds() -> float:
+    return SystemClock().elapsed().total_seconds()
 
 
 def _traced(trace: Callable[..., Any], action: Callable[[], T]) -> T:
