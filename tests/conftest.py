@@ -33,7 +33,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if IN_CI els
 # over the same statements.
 LONG = re.compile(
     r"processes|test_crew|test_herd|test_replicas|test_redis_cluster|at_every_line\[|test_dying|test_failing_at_each_step"
-    r"|test_a_killed_writer|killed_at_any_instant|test_django_cut|test_broken_crashes|test_redis_dies|test_postgresql_hangs|cut_at_each_request|at_every_boundary"
+    r"|test_a_killed_writer|killed_at_any_instant|test_django_cut|test_broken_crashes|test_redis_dies|test_postgresql_hangs"
+    r"|cut_at_each_request|at_every_boundary"
     r"|test_sql_layout\.py::Test|(test_sql|test_sql_in_host|test_django|test_django_in_host|test_stateful)\.py.*postgresql"
     r"|test_demo_stores\.py::test_the_story|page_runs\[docs/how-to/(bring-your-own-storage|testing|django|going-live)\.md"
 )
