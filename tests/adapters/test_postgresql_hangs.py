@@ -1,5 +1,6 @@
 """PostgreSQL accepts what is sent and answers nothing: whoever asks gets an error in bounded time."""
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -184,6 +185,9 @@ def test_a_kit_over_a_frozen_database_stops(proxy: Proxy) -> None:
     with closing(SqlStore.from_url(url)) as store, make_world(store) as world:
         kit = world.kit()
         kit.start()
+        threads = [thread for thread in threading.enumerate() if thread.name.startswith("kuploy-saas-kit")]
         proxy.is_frozen = True
         kit.stop()
         proxy.is_frozen = False
+        assert threads
+        assert not [thread.name for thread in threads if thread.is_alive()]
