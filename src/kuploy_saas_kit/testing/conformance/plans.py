@@ -185,6 +185,8 @@ class PlanStoreTests(CrashTests):
         """A revision below the stored one changes nothing; an equal one is applied again."""
         store.replace_plans(CATALOG, revision=7)
         assert not store.replace_plans(PlanCatalog([FREE]), revision=6).applied
+        assert not store.replace_plans(CATALOG, revision=6).applied
+        assert store.load_plans().revision == 7
         assert store.load_plans().catalog == CATALOG
         assert store.replace_plans(PlanCatalog([FREE]), revision=7).deactivated == ("pro", "business")
 
