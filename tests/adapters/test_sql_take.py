@@ -2,7 +2,7 @@
 
 from sqlalchemy.dialects import sqlite
 
-from kuploy_saas_kit.adapters.sql.connection import Ask
+from kuploy_saas_kit.adapters.sql.connection import Ask, Rows
 from kuploy_saas_kit.adapters.sql.layout import SqlLayout, tables_of
 from kuploy_saas_kit.adapters.sql.take import try_take
 from kuploy_saas_kit.plans.ports import Claim, TakeOutcome
@@ -10,7 +10,8 @@ from kuploy_saas_kit.plans.ports import Claim, TakeOutcome
 
 def test_room_that_came_meanwhile() -> None:
     """A take that did not fit, and would by the time it is asked why, is tried again."""
-    answers = iter([[], [(4, 0)], [("acme", "maxProjects", 5)]])
+    said: list[Rows] = [[], [(4, 0)], [("acme", "maxProjects", 5)]]
+    answers = iter(said)
     ask = Ask(sqlite.dialect(), lambda _statement, _parameters: next(answers))
     claims = [Claim("acme", "maxProjects", 1, 5)]
     taken, may_be_swept = try_take(ask, tables_of(SqlLayout()), claims, lambda _: "now")

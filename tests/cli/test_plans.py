@@ -62,7 +62,7 @@ def test_plans_for_the_first_boot(instance: Instance) -> None:
     assert "there is no SQLite file" in instance.run("plans", "seed", str(file)).one_line
     instance.run("store", "migrate")
     assert (
-        "stored until the license's first catalog takes their place: starter"
+        "stored to begin with: starter; where the hub owns the plans, the license's first catalog replaces them"
         in instance.run("plans", "seed", str(file)).out
     )
     assert "there are plans already" in instance.run("plans", "seed", str(file)).out

@@ -4,6 +4,7 @@ import multiprocessing
 import threading
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import repeat
 from typing import Any
 
@@ -126,6 +127,16 @@ def test_orgs_on_one_plan_share_one_table() -> None:
     assert len({id(table) for table in answers.kept.values()}) == 1
     answers.publish(facts=license_facts(FixedSnapshot(LicenseGrant("none"))))
     assert not answers.kept["org-7"].granted["aiAssistant"]
+
+
+def test_an_end_of_before_is_forgotten() -> None:
+    """An org that is kept again, now for good, is kept without the end that it had."""
+    answers = _answers()
+    answers.keep("acme", replace(ON_PRO, valid_until=NOW), answers.generation)
+    answers.keep("acme", ON_PRO, answers.generation)
+    assert answers.resolution("acme") == ON_PRO
+    answers.expire(NOW)
+    assert "acme" in answers.kept
 
 
 def test_what_was_read_before_a_drop_is_not_kept() -> None:

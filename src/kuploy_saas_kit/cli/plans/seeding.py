@@ -22,7 +22,8 @@ def run(parsed: argparse.Namespace) -> int:
     with open_stores(parsed) as stores:
         seeded = seed_plans(stores.main, catalog)
     if seeded.applied:
-        say(f"stored until the license's first catalog takes their place: {', '.join(plan.slug for plan in catalog)}")
+        stored = ", ".join(plan.slug for plan in catalog)
+        say(f"stored to begin with: {stored}; where the hub owns the plans, the license's first catalog replaces them")
     else:
         say("there are plans already: nothing is changed")
     return 0
