@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC
 from functools import partial
 from itertools import count
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import pytest
 
+from kuploy_saas_kit.model.limits import MAX_LIMIT
 from kuploy_saas_kit.model.subscription import OrgSubscription, StripeSpace
 from kuploy_saas_kit.plans.ports import ChangeFeed, Everyone, StandingStore
 from kuploy_saas_kit.stripe_provision.ports import (
@@ -29,6 +31,7 @@ from kuploy_saas_kit.stripe_provision.ports import (
 )
 from kuploy_saas_kit.testing.conformance.base import MINUTE, RACES, Crew, StoreTests
 from kuploy_saas_kit.testing.conformance.crashes import CrashTests, Deed
+from kuploy_saas_kit.testing.conformance.crew import stumbling
 from kuploy_saas_kit.testing.conformance.overtaking import overtaken
 from kuploy_saas_kit.testing.conformance.plans import follow, is_told
 from kuploy_saas_kit.testing.conformance.values import INSTANT, MICROSECOND, NAMES, SLUGS
@@ -85,6 +88,8 @@ class ProvisioningStoreTests(CrashTests):
         assert store.drop_mapping(TEST_MODE, "pro", revision=3) == MappingDrop(dropped=True, revision=3)
         assert dict(store.load_mappings(TEST_MODE)) == {}
         assert store.plan_of_price(TEST_MODE, "price_1") == "pro"
+        assert store.put_mapping(TEST_MODE, mapping(), made()).saved
+        assert store.load_mappings(TEST_MODE) == {"pro": mapping()}
 
     def test_the_same_again(self, store: ProvisioningStore) -> None:
         """Writing what is there changes nothing."""
@@ -94,7 +99,7 @@ class ProvisioningStoreTests(CrashTests):
 
     def test_an_older_catalog_changes_no_mapping(self, store: ProvisioningStore) -> None:
         """A mapping of a lower revision is not put, nor its price; one of the same or a higher revision is."""
-        newer = replace(mapping(price_id="price_2"), revision=4)
+        newer = replace(mapping(price_id="price_2"), product_id="prod_2", fingerprint="f2", revision=4)
         assert store.put_mapping(TEST_MODE, mapping(), made()) == MappingPut(saved=True, revision=3)
         assert store.put_mapping(TEST_MODE, newer, made(price_id="price_2")) == MappingPut(saved=True, revision=4)
         older = mapping(price_id="price_3")
@@ -102,6 +107,14 @@ class ProvisioningStoreTests(CrashTests):
         assert store.load_mappings(TEST_MODE) == {"pro": newer}
         assert store.plan_of_price(TEST_MODE, "price_3") is None
         assert store.put_mapping(LIVE, older, made(price_id="price_3")).saved
+
+    def test_a_revision_has_64_bits(self, store: ProvisioningStore) -> None:
+        """The highest is kept, and told from the one below it."""
+        newest = replace(mapping(), revision=MAX_LIMIT)
+        store.put_mapping(TEST_MODE, newest, made())
+        assert not store.put_mapping(TEST_MODE, replace(newest, revision=MAX_LIMIT - 1), made()).saved
+        assert not store.drop_mapping(TEST_MODE, "pro", revision=MAX_LIMIT - 1).dropped
+        assert store.load_mappings(TEST_MODE) == {"pro": newest}
 
     def test_an_older_catalog_drops_no_mapping(self, store: ProvisioningStore) -> None:
         """A mapping of a higher revision stays; one of the same or a lower revision goes, and no other plan's."""
@@ -120,6 +133,12 @@ class ProvisioningStoreTests(CrashTests):
             newest = number * crew.workers + crew.workers - 1
             crew.race(partial(_put_or_drop, number * crew.workers, newest))
             assert store.load_mappings(TEST_MODE) == {"pro": replace(mapping(), revision=newest)}
+
+    def test_a_drop_overtaken_at_every_line(self, store: ProvisioningStore) -> None:
+        """Wherever a newer catalog that sells the plan comes in between, it is on sale."""
+        revisions = count(1, step=2)
+        for number, (_, where) in enumerate(overtaken(store, lambda: partial(_drop_or_put, next(revisions))), 1):
+            assert store.load_mappings(TEST_MODE) == {"pro": replace(mapping(), revision=2 * number)}, where
 
     def test_a_race_of_catalogs(self, store: ProvisioningStore, crew: Crew, rounds: int) -> None:
         """Of many catalogs that are applied at the same moment the newest sells, and whoever lost is told so."""
@@ -168,7 +187,7 @@ class FingerprintStoreTests(StoreTests):
     def test_the_fingerprint(self, store: FingerprintStore) -> None:
         """What was provisioned completely is remembered, replaced and forgotten."""
         assert store.load_fingerprint(TEST_MODE) is None
-        for fingerprint in ("a", "b", None, "c"):
+        for fingerprint in ("a", "b", None, "c" * 64, "c" * 63 + "d"):
             store.save_fingerprint(TEST_MODE, fingerprint)
             assert store.load_fingerprint(TEST_MODE) == fingerprint
 
@@ -189,6 +208,10 @@ def _put_or_drop(first: int, newest: int, store: ProvisioningStore, worker: int)
         store.drop_mapping(TEST_MODE, "pro", revision=first + worker)
 
 
+def _drop_or_put(first: int, store: ProvisioningStore, worker: int) -> None:
+    _put_or_drop(first, first + 1, store, worker)
+
+
 def _put_mapping(first: int, store: ProvisioningStore, worker: int) -> MappingPut:
     price_id = f"price_{first + worker}"
     own = replace(mapping(price_id=price_id), revision=first + worker)
@@ -207,6 +230,13 @@ ROW = OrgSubscription(
     created=INSTANT,
     period_start=INSTANT,
     period_end=INSTANT + 1000 * MINUTE,
+)
+
+
+_CHANGES: Final[Sequence[dict[str, Any]]] = (
+    *({"org_id": None}, {"customer_id": "cus_2"}, {"plan": "business"}, {"price_id": "price_2"}, {"space": LIVE}),
+    *({"status": "odd"}, {"known_status": "trialing"}, {"created": INSTANT + MICROSECOND}),
+    *({"period_start": None}, {"period_end": None}, {"cancel_at": INSTANT}, {"past_due_since": INSTANT}),
 )
 
 
@@ -249,6 +279,17 @@ class SubscriptionStoreTests(CrashTests):
             assert store.put_subscription(row, expected_version=before).outcome is PutOutcome.SAVED
             assert store.load_subscription("sub_1").row == row
             assert _version(store) > before
+
+    def test_a_row_that_differs_in_one_column(self, store: BillingStore) -> None:
+        """It is another row: it is written, and so is the one before it when that comes back."""
+        store.put_subscription(ROW, expected_version=0)
+        for change in _CHANGES:
+            for row in (replace(ROW, **change), ROW):
+                before = _version(store)
+                store.put_subscription(row, expected_version=before)
+                stored = store.load_subscription("sub_1")
+                assert stored.row == row
+                assert stored.version > before, change
 
     def test_compare_and_swap(self, store: BillingStore) -> None:
         """A write with another version than the stored one changes nothing and says what stands there."""
@@ -305,13 +346,17 @@ class SubscriptionStoreTests(CrashTests):
         assert store.changes(cursor).org_ids == frozenset({"acme"})
 
     def test_a_row_that_moves_to_another_org(self, store: BillingStore) -> None:
-        """Both orgs change: the one that loses it and the one that gets it."""
+        """Both orgs change: the one that loses it and the one that gets it, and the one that loses it to nobody."""
         store.put_subscription(ROW, expected_version=0)
         cursor = store.changes(None).cursor
         store.put_subscription(replace(ROW, org_id="umbrella"), expected_version=_version(store))
         assert store.standing("acme").subscription is None
         assert store.standing("umbrella").subscription is not None
         assert store.changes(cursor).org_ids == frozenset({"acme", "umbrella"})
+        before, cursor = store.standing("umbrella").version, store.changes(None).cursor
+        store.put_subscription(replace(ROW, org_id=None), expected_version=_version(store))
+        assert store.standing("umbrella").version > before
+        assert store.changes(cursor).org_ids == frozenset({"umbrella"})
 
     def test_the_subscription_that_counts(self, store: BillingStore) -> None:
         """Of several the one with the best access is the org's, whichever came last; all of them can be listed."""
@@ -323,6 +368,8 @@ class SubscriptionStoreTests(CrashTests):
         assert store.standing("acme").subscription == ROW
         assert list(store.subscriptions_of("acme")) == [old, ROW, ended]
         assert list(store.subscriptions_of("umbrella")) == []
+        store.put_subscription(replace(ROW, known_status="unpaid"), expected_version=_version(store))
+        assert store.standing("acme").subscription == old
 
     def test_no_org_sees_another(self, store: BillingStore) -> None:
         """A subscription of one org is nobody else's, however much alike their ids are."""
@@ -346,9 +393,10 @@ class SubscriptionStoreTests(CrashTests):
         lost = replace(ROW, subscription_id="sub_2", org_id=None)
         unpriced = replace(ROW, subscription_id="sub_3", plan=None)
         others = (replace(lost, subscription_id=f"sub_4{space}", space=space) for space in (LIVE, ELSEWHERE))
-        for row in (ROW, lost, unpriced, *others):
+        oldest = replace(lost, subscription_id="sub_9", created=INSTANT - MINUTE)
+        for row in (ROW, lost, unpriced, *others, oldest):
             store.put_subscription(row, expected_version=0)
-        assert list(store.unmatched_subscriptions(TEST_MODE)) == [lost, unpriced]
+        assert list(store.unmatched_subscriptions(TEST_MODE)) == [oldest, lost, unpriced]
 
     def test_the_callback_is_part_of_the_write(self, store: BillingStore) -> None:
         """It is told what was written in place of what; what it raises undoes everything."""
@@ -359,13 +407,29 @@ class SubscriptionStoreTests(CrashTests):
         cancelled = replace(ROW, status="canceled", known_status="canceled")
         with pytest.raises(ZeroDivisionError):
             store.put_subscription(cancelled, expected_version=stored.version, event_id="evt_1", on_change=_fail)
-        with pytest.raises(ZeroDivisionError):
-            store.put_subscription(replace(ROW, subscription_id="sub_2"), expected_version=0, on_change=_fail)
+        with pytest.raises(_Stopped):
+            store.put_subscription(replace(ROW, subscription_id="sub_2"), expected_version=0, on_change=_stop)
         assert store.load_subscription("sub_1") == stored
         assert store.load_subscription("sub_2") == StoredSubscription(None, 0)
         assert not store.look_up_event("evt_1").is_handled
         assert store.standing("acme") == standing
         assert store.changes(cursor).org_ids == frozenset()
+
+    def test_only_what_is_written_calls_back(self, store: BillingStore) -> None:
+        """Nobody is called for a conflict, or for an event that was handled."""
+        store.put_subscription(ROW, expected_version=0, event_id="evt_1")
+        cancelled = replace(ROW, status="canceled", known_status="canceled")
+        put = store.put_subscription(cancelled, expected_version=0, on_change=_fail)
+        assert put.outcome is PutOutcome.CONFLICT
+        again = store.put_subscription(cancelled, expected_version=_version(store), event_id="evt_1", on_change=_fail)
+        assert again.outcome is PutOutcome.DUPLICATE
+
+    def test_a_race_of_subscriptions(self, store: BillingStore, crew: Crew, rounds: int) -> None:
+        """Each of many rows that an org gets at the same moment raises its version."""
+        for number in range(RACES * rounds):
+            before = store.standing("acme").version
+            crew.race(partial(_deliver_own, number))
+            assert store.standing("acme").version >= before + crew.workers
 
     def test_a_race_to_write(self, store: BillingStore, crew: Crew, rounds: int) -> None:
         """Of many first writes one is saved; so of many writes with the same version."""
@@ -398,6 +462,10 @@ class SubscriptionStoreTests(CrashTests):
 
 def _version(store: BillingStore) -> int:
     return store.load_subscription("sub_1").version
+
+
+def _deliver_own(number: int, store: BillingStore, worker: int) -> None:
+    store.put_subscription(replace(ROW, subscription_id=f"sub_own{number}_{worker}"), expected_version=0)
 
 
 def _put_row(version: int, store: BillingStore, worker: int) -> PutOutcome:
@@ -456,7 +524,7 @@ class CurrentSpaceTests(CrashTests):
         before = store.standing("acme")
         assert before.subscription == ROW
         store.use_space(space)
-        assert store.standing("acme").subscription is None
+        assert store.standing("acme") == replace(before, subscription=None)
         assert list(store.subscriptions_of("acme")) == [ROW]
         bought = replace(ROW, subscription_id="sub_9", space=space, plan="business")
         store.put_subscription(bought, expected_version=0)
@@ -497,6 +565,14 @@ def _use_live(store: CurrentSpace, _: int) -> None:
 
 def _fail(change: SubscriptionChange, _: Any) -> None:
     raise ZeroDivisionError(change.after.subscription_id)
+
+
+class _Stopped(BaseException):
+    """What is no `Exception`, as when a process is told to end."""
+
+
+def _stop(change: SubscriptionChange, _: Any) -> None:
+    raise _Stopped(change.after.subscription_id)
 
 
 def _keep_own(store: CustomerStore, number: int) -> None:
@@ -568,7 +644,7 @@ class CustomerStoreTests(CrashTests):
         """Of many that replace a customer at the same moment all are told the same one."""
         for number in range(RACES * rounds):
             gone = store.keep_customer(TEST_MODE, f"org{number}", f"cus_gone{number}")
-            kept = crew.race(partial(_replace, f"org{number}", gone))
+            kept = crew.race(partial(stumbling, partial(_replace, f"org{number}", gone)))
             assert set(kept) == {store.customer_of(TEST_MODE, f"org{number}")}
             assert gone not in kept
 

@@ -30,6 +30,7 @@ Opener = Callable[[], Any]
 """Opens a storage once more. It can be pickled: a function or class of a module, or a `partial` of one."""
 
 _STUMBLE: Final = 0.1
+_ALWAYS: Final = 1.0
 _PAUSE: Final = 1e-4  # seconds, between threads; processes begin further apart
 _LONG_PAUSE: Final = 2e-3
 _DRIVERS: Final = ("aiosqlite", "psycopg", "sqlalchemy.dialects.postgresql.psycopg")  # SQLAlchemy loads them when used
@@ -223,7 +224,12 @@ def telling(pipe: Connection) -> Iterator[None]:
         pipe.send((None, traceback.format_exc()))
 
 
-def _stumbling(pause: float, action: Callable[[Any, int], T], store: Any, worker: int) -> T:
+def stumbling(action: Callable[[Any, int], T], store: Any, worker: int) -> T:
+    """Do *action* and pause at each line of the store's own code, for races that cannot be run again."""
+    return _stumbling(_LONG_PAUSE, action, store, worker, often=_ALWAYS)
+
+
+def _stumbling(pause: float, action: Callable[[Any, int], T], store: Any, worker: int, *, often: float = _STUMBLE) -> T:
     """Do *action* and pause between lines of the store's own code now and then, as on a machine that has more to do.
 
     Whoever reads, decides and then writes is overtaken in between by others, which would be rare without.
@@ -232,7 +238,7 @@ def _stumbling(pause: float, action: Callable[[Any, int], T], store: Any, worker
     dice = Random(worker)  # noqa: S311 - when to pause is no secret
 
     def in_store(_frame: FrameType, event: str, _: object) -> Any:
-        if event == "line" and dice.random() < _STUMBLE:
+        if event == "line" and dice.random() < often:
             Event().wait(pause)
         return in_store
 

@@ -7,12 +7,14 @@ from dataclasses import replace
 from datetime import UTC
 from functools import partial
 from itertools import count
-from typing import Final
+from typing import Any, Final
 
-from kuploy_saas_kit.license.ports import ClaimRecord, IdentityStore, LeaseStore, LicenseRecord, LicenseStore
+from kuploy_saas_kit.license.ports import ClaimRecord, IdentityStore, Lease, LeaseStore, LicenseRecord, LicenseStore
+from kuploy_saas_kit.model.limits import MAX_LIMIT
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, RACES, Crew, StoreTests
 from kuploy_saas_kit.testing.conformance.crashes import CrashTests, Deed
+from kuploy_saas_kit.testing.conformance.crew import stumbling
 from kuploy_saas_kit.testing.conformance.overtaking import overtaken
 from kuploy_saas_kit.testing.conformance.values import INSTANT, MICROSECOND, NAMES
 
@@ -46,9 +48,11 @@ class LicenseStoreTests(CrashTests):
         assert store.load_license() is None
 
     def test_bytes_come_back_as_they_came(self, store: LicenseStore) -> None:
-        """The answer's bytes are kept to the last bit, with all that is known of them."""
-        assert store.save_license(RECORD).saved
-        assert store.load_license() == RECORD
+        """The answer's bytes are kept to the last bit, however many, with all that is known of them."""
+        for record in (RECORD, replace(RECORD, body=RECORD.body * 5000, epoch=MAX_LIMIT, revision=MAX_LIMIT)):
+            assert store.save_license(record).saved
+            assert store.load_license() == record
+        assert not store.save_license(replace(RECORD, epoch=MAX_LIMIT, revision=MAX_LIMIT - 1)).saved
 
     def test_only_a_newer_license_is_saved(self, store: LicenseStore) -> None:
         """(epoch, revision) only rises: the same or an older answer changes nothing."""
@@ -66,12 +70,19 @@ class LicenseStoreTests(CrashTests):
         """A record of another license gives way whatever its revision, and only that one, wherever its mark is."""
         store.save_license(RECORD)
         fresh = replace(RECORD, body=b"another license", epoch=1, revision=1)
-        assert not store.save_license(fresh, instead_of=replace(RECORD, body=b"not this one")).saved
+        for other in (replace(RECORD, body=b"not this one"), replace(RECORD, trust="tofu")):
+            assert not store.save_license(fresh, instead_of=other).saved
         assert store.load_license() == RECORD
         store.save_mark(INSTANT + MINUTE)
         assert store.save_license(fresh, instead_of=RECORD).saved
         assert store.load_license() == fresh
         assert not store.save_license(replace(fresh, revision=0), instead_of=RECORD).saved
+        assert store.save_license(replace(fresh, revision=2), instead_of=RECORD).saved
+
+    def test_a_record_that_is_not_there_any_more(self, store: LicenseStore) -> None:
+        """Whoever wants to replace a record that is lost saves the new one."""
+        assert store.save_license(RECORD, instead_of=replace(RECORD, body=b"another license")).saved
+        assert store.load_license() == RECORD
 
     def test_the_mark_moves_forward(self, store: LicenseStore) -> None:
         """The time mark is moved without touching the license, and never back."""
@@ -108,9 +119,25 @@ class LicenseStoreTests(CrashTests):
             assert stored is not None
             assert (stored.revision, stored.body) == (2 * number + 1, b"1"), where
 
+    def test_a_mark_overtaken_at_every_line(self, store: LicenseStore) -> None:
+        """Wherever a newer answer comes in between, moving the mark does not bring the older one back."""
+        revisions = count()
+        store.save_license(replace(RECORD, revision=next(revisions)))
+        for number, (_, where) in enumerate(overtaken(store, lambda: partial(_mark_or_save, next(revisions))), 1):
+            stored = store.load_license()
+            assert stored is not None
+            assert stored.revision == number, where
+
 
 def _save(first: int, store: LicenseStore, worker: int) -> None:
     store.save_license(replace(RECORD, revision=first + worker, body=str(worker).encode()))
+
+
+def _mark_or_save(revision: int, store: LicenseStore, worker: int) -> None:
+    if worker:
+        store.save_license(replace(RECORD, revision=revision))
+    else:
+        store.save_mark(INSTANT + revision * MINUTE)
 
 
 CLAIM: Final = ClaimRecord(
@@ -131,7 +158,7 @@ class IdentityStoreTests(StoreTests):
 
     def test_a_race_for_the_id(self, store: IdentityStore, crew: Crew) -> None:
         """Of many that start at the same moment all get the same id."""
-        assert set(crew.race(_ensure_id)) == {store.ensure_instance_id("inst_late")}
+        assert set(crew.race(partial(stumbling, _ensure_id))) == {store.ensure_instance_id("inst_late")}
 
     def test_the_license_key(self, store: IdentityStore) -> None:
         """The claimed key is kept, replaced and forgotten, and the id stays."""
@@ -157,6 +184,25 @@ class IdentityStoreTests(StoreTests):
         assert store.ensure_instance_id("inst_1") == "inst_1"
         assert (store.load_license_key(), store.load_claim()) == ("lic_one", CLAIM)
 
+    def test_each_is_kept_by_itself(self, store: Any) -> None:
+        """Whatever is written or forgotten leaves all else, the license too where the store keeps one."""
+        store.ensure_instance_id("inst_1")
+        store.save_claim(CLAIM)
+        store.save_license_key("lic_one")
+        assert store.load_claim() == CLAIM
+        store.save_claim(None)
+        assert store.load_license_key() == "lic_one"
+        store.save_claim(CLAIM)
+        if not hasattr(store, "save_license"):
+            return
+        store.save_license(RECORD)
+        store.save_mark(INSTANT + MINUTE)
+        assert (store.ensure_instance_id("inst_2"), store.load_license_key()) == ("inst_1", "lic_one")
+        assert store.load_claim() == CLAIM
+        store.save_license_key(None)
+        store.save_claim(None)
+        assert store.load_license() == replace(RECORD, mark=INSTANT + MINUTE)
+
 
 def _ensure_id(store: IdentityStore, worker: int) -> str:
     return store.ensure_instance_id(f"inst_{worker}")
@@ -174,6 +220,8 @@ class LeaseStoreTests(StoreTests):
         again = store.take_lease("sync", "a", MINUTE)
         assert (again.held, again.until) == (True, NOW + 3 * MINUTE / 2)
         assert store.take_lease("sweep", "b", MINUTE).held
+        clock.advance(MINUTE * 0.99)
+        assert store.take_lease("sync", "b", MINUTE) == Lease(held=False, until=again.until)
 
     def test_no_lease_is_taken_for_another(self, store: LeaseStore) -> None:
         """Leases and holders stay apart, however much alike their names are."""
@@ -196,11 +244,13 @@ class LeaseStoreTests(StoreTests):
     def test_giving_it_up(self, store: LeaseStore) -> None:
         """The holder may give the lease up; nobody else can."""
         store.take_lease("sync", "a", MINUTE)
+        store.take_lease("sweep", "a", MINUTE)
         store.drop_lease("sync", "b")
         assert not store.take_lease("sync", "b", MINUTE).held
         store.drop_lease("sync", "a")
         store.drop_lease("never", "a")
         assert store.take_lease("sync", "b", MINUTE).held
+        assert not store.take_lease("sweep", "b", MINUTE).held
 
     def test_a_race_for_a_lease(self, store: LeaseStore, crew: Crew, rounds: int) -> None:
         """Of many that ask at the same moment one holds the lease."""

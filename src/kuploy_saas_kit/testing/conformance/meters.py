@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC
 from functools import partial
 from itertools import count
 
+from kuploy_saas_kit.model.limits import MAX_LIMIT
 from kuploy_saas_kit.plans.ports import INSTANCE, AnnouncementStore, MeterEntry, MeterStore
+from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, RACES, Crew, StoreTests
 from kuploy_saas_kit.testing.conformance.crashes import CrashTests, Deed
 from kuploy_saas_kit.testing.conformance.overtaking import overtaken
-from kuploy_saas_kit.testing.conformance.values import NAMES
+from kuploy_saas_kit.testing.conformance.values import INSTANT, MICROSECOND, NAMES
 
 ORG, OTHER = "acme", "umbrella"
 
@@ -39,12 +43,27 @@ class MeterStoreTests(CrashTests):
         assert store.meter_total(ORG, "build", NOW + MINUTE) == 0
         assert store.meter_total(OTHER, "build", NOW) == 0
 
-    def test_an_event_counts_once(self, store: MeterStore) -> None:
-        """An event key that was added before adds nothing, whatever comes with it."""
+    def test_an_event_counts_once(self, store: MeterStore, clock: ManualClock) -> None:
+        """An event key that was added before adds nothing, whatever comes with it and however late."""
         store.add_meter("build-1", [_minutes(60)])
-        again = store.add_meter("build-1", [_minutes(45)])
-        assert not again.is_new
-        assert again.totals == {(ORG, "build", NOW): 60}
+        for wait in (0, 60 * 24 * 400):
+            clock.advance(wait * MINUTE)
+            again = store.add_meter("build-1", [_minutes(45)])
+            assert not again.is_new
+            assert again.totals == {(ORG, "build", NOW): 60}
+        other = _minutes(45, OTHER)
+        for entry in (other, replace(other, scope=ORG, limit="mail"), replace(other, scope=ORG, period=NOW + MINUTE)):
+            assert not store.add_meter("build-1", [entry]).is_new
+            assert store.meter_total(entry.scope, entry.limit, entry.period) == 0
+
+    def test_totals_have_64_bits(self, store: MeterStore) -> None:
+        """Not one base unit is lost of what 64 bits can hold; a period begins to the microsecond."""
+        begin = INSTANT.astimezone(UTC)
+        for number, amount in enumerate((MAX_LIMIT - 2, 1, 1)):
+            recorded = store.add_meter(f"big-{number}", [MeterEntry(ORG, "bytes", begin, amount)])
+            assert recorded.totals == {(ORG, "bytes", begin): MAX_LIMIT - 2 + number}
+        assert store.meter_total(ORG, "bytes", begin) == MAX_LIMIT
+        assert store.meter_total(ORG, "bytes", begin + MICROSECOND) == 0
 
     def test_entries_of_one_place_add_up(self, store: MeterStore) -> None:
         """Two entries of one event for the same total both count."""
@@ -92,6 +111,12 @@ class AnnouncementStoreTests(StoreTests):
         """Announcements stay apart, however much alike their names are."""
         assert all(store.announce_once(name).is_first for name in NAMES)
         assert not any(store.announce_once(name).is_first for name in NAMES)
+
+    def test_it_is_announced_once_for_ever(self, store: AnnouncementStore, clock: ManualClock) -> None:
+        """However long ago it was."""
+        assert store.announce_once("80 %").is_first
+        clock.advance(60 * 24 * 400 * MINUTE)
+        assert not store.announce_once("80 %").is_first
 
     def test_a_race_to_announce(self, store: AnnouncementStore, crew: Crew, rounds: int) -> None:
         """Of many that ask to announce the same thing, one may; another thing is announced by itself."""

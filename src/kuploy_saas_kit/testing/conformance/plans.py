@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from typing import Any, Protocol
 
 import pytest
@@ -124,6 +126,31 @@ class PlanStoreTests(CrashTests):
         assert (stored.revision, set(stored.versions)) == (7, {"free", "pro", "business"})
         assert all(version > 0 for version in stored.versions.values())
 
+    def test_another_catalog_leaves_nothing_of_the_one_before(self, store: PlanStore) -> None:
+        """A feature, a limit or a text that a plan has no more is gone, and so are its place and its flags."""
+        bare = PlanCatalog([Plan("business", "", is_active=False), Plan("pro", "Pro"), FREE])
+        for number, catalog in enumerate((CATALOG, bare, CATALOG)):
+            store.replace_plans(catalog, revision=number)
+            stored = store.load_plans().catalog
+            assert stored is not None
+            assert stored.plans == catalog.plans
+
+    def test_what_changes_a_plan_raises_its_version(self, store: PlanStore) -> None:
+        """Whoever read it before is told, whether a catalog changed it, retired it, or its default went elsewhere."""
+        store.replace_plans(CATALOG, revision=1)
+        before = store.load_plans().versions
+        store.replace_plans(PlanCatalog([FREE, Plan("pro", "Pro 2")]), revision=2)
+        store.put_plan(Plan("mine", "Mine", is_default=True), expected_version=0)
+        after = store.load_plans().versions
+        assert {slug: after[slug] > version for slug, version in before.items()} == dict.fromkeys(before, True)
+        assert not store.put_plan(FREE, expected_version=before["free"]).saved
+
+    def test_a_revision_has_64_bits(self, store: PlanStore) -> None:
+        """The highest is kept, and told from the one below it."""
+        assert store.replace_plans(CATALOG, revision=MAX_LIMIT).applied
+        assert not store.replace_plans(CATALOG, revision=MAX_LIMIT - 1).applied
+        assert store.load_plans().revision == MAX_LIMIT
+
     def test_the_same_catalog_again(self, store: PlanStore) -> None:
         """Applying what is stored already changes no plan and raises no version."""
         store.replace_plans(CATALOG, revision=7)
@@ -201,6 +228,10 @@ class PlanStoreTests(CrashTests):
         assert store.replace_plans(PlanCatalog([FREE, BUSINESS]), revision=3).deactivated == ()
         assert store.replace_plans(CATALOG, revision=4).changed == ("pro",)
         assert _stored(store, "pro") == PRO
+        store.replace_plans(PlanCatalog([FREE]), revision=5)
+        changed = PlanCatalog([FREE, Plan("pro", "Pro 2")])
+        store.replace_plans(changed, revision=6)
+        assert _stored(store, "pro") == changed.plan("pro")
 
     def test_another_default(self, store: PlanStore) -> None:
         """The default may move to another plan, and the one before may go at the same time."""
@@ -215,15 +246,19 @@ class PlanStoreTests(CrashTests):
         assert _stored(store, "pro").is_default
 
     def test_saving_one_plan(self, store: PlanStore) -> None:
-        """A save with the version that was read raises it; the revision of the hub's catalog stays."""
-        store.replace_plans(CATALOG, revision=7)
+        """A save with the version that was read raises it; the hub's catalog is still the one that was applied."""
+        store.replace_plans(CATALOG, revision=7, source="license-1")
         dearer = Plan("pro", "Pro", Price(2500, "cad"), PRO.features, PRO.limits)
         before = _version(store, "pro")
         saved = store.put_plan(dearer, expected_version=before)
         assert saved.saved
         assert saved.version == _version(store, "pro") > before
         assert _stored(store, "pro") == dearer
-        assert store.load_plans().revision == 7
+        bare = Plan("pro", "Pro", is_active=False)
+        assert store.put_plan(bare, expected_version=saved.version).saved
+        assert _stored(store, "pro") == bare
+        stored = store.load_plans()
+        assert (stored.revision, stored.source) == (7, "license-1")
 
     def test_saving_over_somebody_else(self, store: PlanStore) -> None:
         """A save with an older version changes nothing and says which version stands there."""
@@ -234,6 +269,8 @@ class PlanStoreTests(CrashTests):
             lost = store.put_plan(Plan("pro", "Pro 3"), expected_version=wrong)
             assert (lost.saved, lost.version) == (False, stands)
         assert _stored(store, "pro").name == "Pro 2"
+        assert store.put_plan(Plan("none", "None"), expected_version=1) == PlanSaved(saved=False, version=0)
+        assert set(store.load_plans().versions) == {"free", "pro", "business"}
 
     def test_no_plan_is_taken_for_another(self, store: PlanStore) -> None:
         """Plans stay apart, however much alike their slugs are."""
@@ -276,6 +313,25 @@ class PlanStoreTests(CrashTests):
             store.put_plan(INTERNAL, expected_version=0)
         assert store.load_plans().catalog == CATALOG
 
+    def test_a_race_of_catalogs(self, store: PlanStore, crew: Crew, rounds: int) -> None:
+        """Of many that are applied at the same moment the newest stays, in whatever order they come."""
+        for number in range(RACES * rounds):
+            first = number * crew.workers
+            applied = crew.race(partial(_replace, first))
+            newest = first + crew.workers - 1
+            assert applied[-1]
+            assert (store.load_plans().revision, _stored(store, "pro").name) == (newest, f"Pro {newest}")
+
+    def test_a_race_for_the_default(self, store: PlanStore, crew: Crew, rounds: int) -> None:
+        """Of many plans that are saved as the default one is it."""
+        store.replace_plans(CATALOG, revision=1)
+        for number in range(RACES * rounds):
+            saves = crew.race(partial(_save_default, number))
+            assert all(save.saved for save in saves)
+            catalog = store.load_plans().catalog
+            assert catalog is not None
+            assert [plan.slug for plan in catalog if plan.is_default] == [catalog.default.slug]
+
     def test_a_race_to_save(self, store: PlanStore, crew: Crew, rounds: int) -> None:
         """Of many saves with the same version one wins."""
         store.replace_plans(CATALOG, revision=1)
@@ -299,6 +355,16 @@ def _stand_in_or_save(store: PlanStore, worker: int) -> bool:
         return store.replace_plans(CATALOG, revision=-1, source="bootstrap").applied
     assert store.put_plan(Plan("mine", "Mine", is_default=True), expected_version=0).saved
     return False
+
+
+def _replace(first: int, store: PlanStore, worker: int) -> bool:
+    revision = first + worker
+    catalog = PlanCatalog([FREE, Plan("pro", f"Pro {revision}")])
+    return store.replace_plans(catalog, revision=revision).applied
+
+
+def _save_default(number: int, store: PlanStore, worker: int) -> PlanSaved:
+    return store.put_plan(Plan(f"own{number}-{worker}", "Own", is_default=True), expected_version=0)
 
 
 def _save(version: int, store: PlanStore, worker: int) -> PlanSaved:
@@ -395,13 +461,21 @@ class StandingStoreTests(CrashTests):
             assert store.standing("acme").version >= before + crew.workers
 
     def test_a_race_at_every_line(self, store: StandingStore) -> None:
-        """Wherever another writer of the same org comes in between, each raises its version."""
-        for number, (_, where) in enumerate(overtaken(store, lambda: _assign), 1):
+        """Wherever another writer of an org comes in between, each raises its version, and one finds the other's."""
+        reasons = count(step=2)
+        for number, (found, where) in enumerate(overtaken(store, lambda: partial(_assign_as, next(reasons))), 1):
             assert store.standing("acme").version >= 2 * number, where
+            assert sum(found) == 1, where
 
 
 def _assign(store: StandingStore, worker: int) -> None:
     store.put_assignment(assignment(reason=str(worker)))
+
+
+def _assign_as(first: int, store: StandingStore, worker: int) -> bool:
+    """Whether the assignment of the other one was in force before."""
+    previous = store.put_assignment(assignment(reason=str(first + worker))).previous
+    return previous is not None and previous.reason == str(first + 1 - worker)
 
 
 class AuditedStore(AuditStore, StandingStore, Protocol):
@@ -485,6 +559,19 @@ class ChangeFeedTests(StoreTests):
         assert store.changes(cursor).org_ids == news.org_ids
         assert store.changes(news.cursor).org_ids == frozenset()
 
+    def test_each_change_of_an_org_is_told(self, store: ChangingStore) -> None:
+        """A plan that is given for the first time, another one, and its end."""
+        cursor = store.changes(None).cursor
+        changes: Sequence[Callable[[], object]] = (
+            lambda: store.put_assignment(assignment("acme")),
+            lambda: store.put_assignment(assignment("acme", "pro")),
+            lambda: store.end_assignment("acme", actor="root@isp", reason="over", at=NOW),
+        )
+        for change in changes:
+            change()
+            news, cursor = _news(store, cursor)
+            assert news == frozenset({"acme"})
+
     def test_every_name_is_told_as_it_is(self, store: ChangingStore) -> None:
         """Ids that are much alike are all named."""
         cursor = store.changes(None).cursor
@@ -501,8 +588,15 @@ class ChangeFeedTests(StoreTests):
         assert news.org_ids is Everyone.ALL
         store.replace_plans(CATALOG, revision=2)
         assert store.changes(news.cursor).org_ids == frozenset()
-        store.put_plan(Plan("pro", "Pro 2"), expected_version=_version(store, "pro"))
-        assert store.changes(news.cursor).org_ids is Everyone.ALL
+        changes: Sequence[Callable[[], object]] = (
+            lambda: store.put_plan(Plan("pro", "Pro 2"), expected_version=_version(store, "pro")),
+            lambda: store.put_plan(Plan("mine", "Mine"), expected_version=0),
+            lambda: store.replace_plans(PlanCatalog([FREE, Plan("pro", "Pro 2")]), revision=2),
+        )
+        for change in changes:
+            news = store.changes(news.cursor)
+            change()
+            assert store.changes(news.cursor).org_ids is Everyone.ALL
 
     def test_a_race_misses_nothing(self, store: ChangingStore, crew: Crew, rounds: int) -> None:
         """Whoever follows the feed while others write sees every org in the end."""

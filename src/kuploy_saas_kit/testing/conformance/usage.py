@@ -42,7 +42,8 @@ LIMITS: Final = (
 """Limit keys that are much alike, and as long as they may be."""
 JOINED: Final = tuple(pair for by in ":/-" for pair in ((ORG, f"2{by}k"), (f"{ORG}{by}2", "k")))
 """Orgs and keys that are the same where a store joins them."""
-YEARS: Final = timedelta(days=3650)
+DAY: Final = timedelta(days=1)
+YEARS: Final = 3650 * DAY
 """A holding that lasts so long has not expired by the clock of another process either."""
 
 
@@ -138,11 +139,14 @@ class UsageStoreTests(CrashTests):
         assert used(store) == (1, 3)
 
     def test_the_org_is_named_where_both_would_refuse(self, store: UsageStore) -> None:
-        """Of two claims that do not fit, the org's own is the blocking one, in whatever order they are passed."""
+        """Of claims that do not fit, the org's first by name is the blocking one, in whatever order they are passed."""
         seed(store, org_value=5, instance_value=5)
         both = claims(1, cap=5, instance_cap=5)
         assert store.take(both).blocking == both[0]
         assert store.take(both[::-1]).blocking == both[0]
+        store.seed_usage((ORG, "maxApps"), 5)
+        apps = Claim(ORG, "maxApps", 1, 5)
+        assert store.take([*both, apps]).blocking == apps
 
     def test_several_limits_at_once(self, store: UsageStore) -> None:
         """A take over several limits is all or none too."""
@@ -162,6 +166,11 @@ class UsageStoreTests(CrashTests):
         answer = store.take(claims())
         assert answer.outcome is TakeOutcome.UNSEEDED
         assert answer.unseeded == (ORG_COUNTER,)
+        others = [Claim(scope, limit, 1, 5) for limit in ("maxTeamMembers", "maxApps") for scope in (INSTANCE, ORG)]
+        assert store.take(others).unseeded == (
+            *((ORG, "maxApps"), (ORG, "maxTeamMembers")),
+            *((INSTANCE, "maxApps"), (INSTANCE, "maxTeamMembers")),
+        )
         assert store.usage_of(INSTANCE) == {LIMIT: 0}
         assert store.usage_of(ORG) == {}
 
@@ -244,6 +253,14 @@ class UsageStoreTests(CrashTests):
         assert (put.previous, put.instance) == (0, 5)
         assert used(store) == (2, 5)
 
+    def test_a_measured_value_does_not_move_the_sum_below_0(self, store: UsageStore) -> None:
+        """Where the sum has less than the difference, it stops at 0 and can be counted on from there."""
+        seed(store, org_value=5, instance_value=3)
+        put = store.put_usage(ORG, LIMIT, 1)
+        assert (put.previous, put.instance) == (5, 0)
+        assert store.put_usage(ORG, LIMIT, 2).instance == 1
+        assert used(store) == (2, 1)
+
     @pytest.mark.parametrize(
         "wrong", [[], [*claims(), *claims()], [Claim(ORG, LIMIT, -1, 5)], [Claim(ORG, LIMIT, MAX_LIMIT + 1, UNLIMITED)]]
     )
@@ -270,11 +287,18 @@ class UsageStoreTests(CrashTests):
         assert store.take([*_pair(1), *_pair(0)], key="k").outcome is TakeOutcome.HELD
 
     def test_a_key_stands_for_one_amount(self, store: UsageStore) -> None:
-        """Other claims under a key that is held are a conflict and take nothing."""
+        """Other claims under a key that is held are a conflict and take nothing, more or fewer of them too."""
         seed(store)
-        store.take(claims(2), key="project-1")
-        assert store.take(claims(1), key="project-1").outcome is TakeOutcome.CONFLICT
-        assert used(store) == (2, 2)
+        _seed_pair(store, 0)
+        store.take([*claims(2), *_pair(0, 2)], key="project-1")
+        for others in (claims(1), claims(2), _pair(0, 2), [*claims(2), *_pair(0, 1)]):
+            assert store.take(others, key="project-1").outcome is TakeOutcome.CONFLICT
+        assert (*used(store), *_view_pair(store, 0)) == (2, 2, 5, 5)
+        store.take(claims(1), key="project-2")
+        assert store.take([*claims(1), *_pair(0)], key="project-2").outcome is TakeOutcome.CONFLICT
+        _seed_pair(store, 1)
+        assert store.take(_pair(1), key="project-2").outcome is TakeOutcome.CONFLICT
+        assert (*used(store), *_view_pair(store, 0), *_view_pair(store, 1)) == (3, 3, 5, 5, 3, 3)
 
     def test_a_key_belongs_to_one_org(self, store: UsageStore) -> None:
         """Two orgs may use the same key without meeting."""
@@ -476,12 +500,15 @@ class HoldingStoreTests(CrashTests):
         """It is held up to the instant at which it expires, and not at it."""
         seed(store)
         clock.advance(INSTANT - clock.now())  # to the microsecond
-        store.take(claims(), key="k", ttl=MINUTE)
-        clock.advance(MINUTE - MICROSECOND)
-        assert store.settle_holding(ORG, "k").state is HoldingState.HELD
-        store.take(claims(), key="l", ttl=MINUTE)
-        clock.advance(MINUTE)
-        assert store.settle_holding(ORG, "l").state is HoldingState.GONE
+        held, almost = MINUTE - MICROSECOND, MINUTE - 2 * MICROSECOND
+        for ttl in (timedelta(), almost, held, 2 * DAY):
+            store.take(claims(), key=str(ttl), ttl=ttl)
+        assert store.settle_holding(ORG, str(timedelta())).state is HoldingState.GONE
+        clock.advance(almost)
+        assert store.settle_holding(ORG, str(held)).state is HoldingState.HELD
+        assert store.settle_holding(ORG, str(almost)).state is HoldingState.GONE
+        clock.advance(DAY)
+        assert store.settle_holding(ORG, str(2 * DAY)).state is HoldingState.HELD
 
     def test_the_hour_that_comes_twice(self, store: UsageAndHoldingStore, clock: ManualClock) -> None:
         """A holding ends at its time also where the clocks on the wall are set back meanwhile."""
@@ -507,6 +534,27 @@ class HoldingStoreTests(CrashTests):
         assert store.release_holding(ORG, "k").returned == {ORG_COUNTER: 2, INSTANCE_COUNTER: 2}
         again = store.release_holding(ORG, "k")
         assert (again.returned, again.drift) == ({}, {})
+        assert used(store) == (1, 1)
+
+    def test_a_release_returns_every_limit(self, store: UsageAndHoldingStore, clock: ManualClock) -> None:
+        """What a key holds of several limits is returned as a whole, whether it is released or expires."""
+        for number in range(2):
+            _seed_pair(store, number)
+        for expires in (False, True):
+            store.take([*_pair(0), *_pair(1, 2)], key="k", ttl=MINUTE)
+            clock.advance(MINUTE if expires else MINUTE / 2)
+            given = store.sweep_holdings() if expires else store.release_holding(ORG, "k")
+            assert given.returned == {claim.counter: claim.amount for claim in (*_pair(0), *_pair(1, 2))}
+            assert (*_view_pair(store, 0), *_view_pair(store, 1)) == (3, 3, 3, 3)
+
+    def test_a_release_after_its_time(self, store: UsageAndHoldingStore, clock: ManualClock) -> None:
+        """What expired and was not swept yet is returned once all the same."""
+        seed(store)
+        store.take(claims(2), key="k", ttl=MINUTE)
+        store.take(claims(1))
+        clock.advance(MINUTE)
+        store.release_holding(ORG, "k")
+        store.sweep_holdings()
         assert used(store) == (1, 1)
 
     def test_a_release_reaches_one_org(self, store: UsageAndHoldingStore) -> None:

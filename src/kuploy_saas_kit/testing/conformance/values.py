@@ -13,6 +13,7 @@ NAMES: Final = (
     *("acme", "acme2", "ACME", "acme "),
     *("acm_", "ac%", "ac*", "o'hara", "1", "01"),
     *("acmé", "acme\u0301"),  # the same letters, one of them written as two characters
+    *("\U0001f363", "\U0001f37a"),  # beyond 16 bits, where some rules of order take all for the same
     *(_LONG + "1", _LONG + "2"),
 )
 """Names of which no two are the same, and many are by rules that databases have: prefix, case, pattern, padding."""
