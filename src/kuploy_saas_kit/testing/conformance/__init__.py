@@ -8,7 +8,8 @@
 `store` gives a new, empty store for each test. `clock` is a `ManualClock`: a store takes expiry and leases from it in
 place of its server's clock. With the fixture `reopen` processes race and are killed too, with `stepping` each verb is
 stopped before each of its statements; without them these tests are skipped and say what they need. The option
-`--kuploy-rounds` makes races and crashes last longer. `FromThreads` stands between the classes and an async store.
+`--kuploy-rounds` makes races and crashes last longer. `FromThreads` stands between the classes and an async store, of
+which `CancelledTests` asks more.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         ProvisioningStoreTests,
         SubscriptionStoreTests,
     )
+    from kuploy_saas_kit.testing.conformance.crashes import CancelledTests
     from kuploy_saas_kit.testing.conformance.license import IdentityStoreTests, LeaseStoreTests, LicenseStoreTests
     from kuploy_saas_kit.testing.conformance.meters import AnnouncementStoreTests, MeterStoreTests
     from kuploy_saas_kit.testing.conformance.plans import (
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AnnouncementStoreTests",
     "AuditStoreTests",
+    "CancelledTests",
     "ChangeFeedTests",
     "CurrentSpaceTests",
     "CustomerStoreTests",
@@ -65,6 +68,7 @@ _MODULES: Final = {
         "ProvisioningStoreTests",
         "SubscriptionStoreTests",
     ),
+    "crashes": ("CancelledTests",),
     "license": ("IdentityStoreTests", "LeaseStoreTests", "LicenseStoreTests"),
     "plans": ("AuditStoreTests", "ChangeFeedTests", "PlanStoreTests", "StandingStoreTests"),
     "meters": ("AnnouncementStoreTests", "MeterStoreTests"),
@@ -74,7 +78,7 @@ _MODULES: Final = {
 _HOMES: Final = {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names}
 
 # A failed assertion then shows its values, as it does in a test file.
-pytest.register_assert_rewrite(f"{__name__}.crashes", *sorted(set(_HOMES.values())))
+pytest.register_assert_rewrite(*sorted(set(_HOMES.values())))
 
 
 def __getattr__(name: str) -> object:

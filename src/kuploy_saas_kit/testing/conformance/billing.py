@@ -31,7 +31,7 @@ from kuploy_saas_kit.stripe_provision.ports import (
 )
 from kuploy_saas_kit.testing.conformance.base import MINUTE, RACES, Crew, StoreTests
 from kuploy_saas_kit.testing.conformance.crashes import CrashTests, Deed
-from kuploy_saas_kit.testing.conformance.crew import stumbling
+from kuploy_saas_kit.testing.conformance.crew import Opener, opened, stumbling
 from kuploy_saas_kit.testing.conformance.overtaking import overtaken
 from kuploy_saas_kit.testing.conformance.plans import follow, is_told
 from kuploy_saas_kit.testing.conformance.values import INSTANT, MICROSECOND, NAMES, SLUGS
@@ -190,6 +190,13 @@ class FingerprintStoreTests(StoreTests):
         for fingerprint in ("a", "b", None, "c" * 64, "c" * 63 + "d"):
             store.save_fingerprint(TEST_MODE, fingerprint)
             assert store.load_fingerprint(TEST_MODE) == fingerprint
+
+    def test_what_another_one_wrote_is_seen(self, store: FingerprintStore, reopen: Opener) -> None:
+        """Whoever looked before sees what somebody else provisioned."""
+        with opened(reopen) as other:
+            for fingerprint in (None, "a", "b", None):
+                other.save_fingerprint(TEST_MODE, fingerprint)
+                assert store.load_fingerprint(TEST_MODE) == fingerprint
 
     @pytest.mark.parametrize("space", [LIVE, ELSEWHERE])
     def test_no_space_sees_another(self, store: FingerprintStore, space: StripeSpace) -> None:

@@ -7,6 +7,7 @@ before each of its statements, once with an exception and once with the process.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import pytest
 
 from kuploy_saas_kit.testing.conformance.base import StoreTests
 from kuploy_saas_kit.testing.conformance.crew import Opener, Worker, WorkerFailedError, opened, telling
+from kuploy_saas_kit.testing.conformance.threads import FromThreads
 
 T = TypeVar("T")
 
@@ -107,11 +109,15 @@ class CrashTests(StoreTests):
         pytest.skip("no steps: override the fixture `stepping` where each statement of the store can be stopped")
 
     def test_killed_at_any_instant(self, store: Any, reopen: Opener, rounds: int) -> None:
-        """A killed process leaves what it was doing as before or as after, and what it had done is there."""
+        """A killed process leaves what it was doing as before or as after, and what it had done is there.
+
+        A store that looked before sees it too.
+        """
         outcomes = [_rehearsed(store, deed, number) for number, deed in enumerate(self.deeds)]
         dice, number = Random(86), len(self.deeds)  # noqa: S311 - when to kill is no secret
         for _ in range(self.kills * rounds):
-            told = _killed(Worker(_live, reopen, self.deeds, number), dice, len(self.deeds))
+            first, _ = number, _of(self.deeds, number).view(store, number)
+            told = _killed(Worker(_live, reopen, self.deeds, first), dice, len(self.deeds))
             with opened(reopen) as again:
                 for done in told[-2:-1]:
                     deed, (_, after) = _of(self.deeds, done), _of(outcomes, done)
@@ -119,6 +125,11 @@ class CrashTests(StoreTests):
                         f"{deed!s} was done before the process was killed, and is lost"
                     )
                 number = told[-1]
+                if number > first:
+                    deed, (_, after) = _of(self.deeds, first), _of(outcomes, first)
+                    assert deed.view(store, first) == after, (
+                        f"{deed!s} was done by another process, and is not seen by one that had looked before"
+                    )
                 deed = _of(self.deeds, number)
                 _check(again, deed, number, _of(outcomes, number), f"{deed!s}: the process was killed in it")
             number += 1
@@ -139,6 +150,20 @@ class CrashTests(StoreTests):
                     _check(fragile, deed, number, outcomes if has_failed else outcomes[1:], what, looks=0)
                 assert steps.counted > told_before, _UNTOLD
 
+    def test_what_cannot_be_read_is_raised(self, store: Any, stepping: Stepping) -> None:
+        """Whichever statement of a read fails, nobody is told that there is nothing."""
+        steps = Steps(_fail)
+        with opened(partial(stepping, steps)) as fragile:
+            for number, deed in enumerate(self.deeds):
+                _, after = _rehearsed(store, deed, number)
+                for at in _each_step():
+                    steps.arm(at)
+                    seen = _seen(deed, fragile, number)
+                    if not steps.disarm():
+                        break
+                    what = f"what is seen of {deed!s}: statement {at} of the reads failed, and nothing was raised"
+                    assert seen in (None, after), what
+
     def test_dying_at_a_step(self, store: Any, stepping: Stepping, rounds: int) -> None:
         """Before whichever statement of a verb the process dies, all is as before or as after."""
         numbers = count()
@@ -151,6 +176,29 @@ class CrashTests(StoreTests):
                 deed.prepare(store, number)
                 _die_of(Worker(_die, stepping, deed, number, at))
                 _check(store, deed, number, outcomes, f"{deed!s}: the process died before statement {at} of {last}")
+
+
+class CancelledTests(CrashTests):
+    """What holds for an async store whose caller goes away; beside a port's class, which has the deeds.
+
+    class TestUsage(CancelledTests, UsageStoreTests):
+    """
+
+    def test_cancelled_at_each_wait(self, store: FromThreads) -> None:
+        """Wherever a verb waits when it is cancelled, all is as before or as after, and others need not wait for it."""
+        steps, numbers = Steps(_cancel), count()
+        store.step = steps
+        for deed in self.deeds:
+            outcomes, told_before = _rehearsed(store, deed, next(numbers)), steps.counted
+            for number, at in zip(numbers, _each_step(), strict=False):
+                deed.prepare(store, number)
+                steps.arm(at)
+                has_failed = _fails(partial(deed.do, store, number))
+                if not steps.disarm():
+                    break
+                what = f"{deed!s}: cancelled where it waits for the {at}. time"
+                _check(store, deed, number, outcomes if has_failed else outcomes[1:], what)
+            assert steps.counted > told_before, f"{deed!s} never waits: nobody else is served meanwhile"
 
 
 def _rehearsed(store: Any, deed: Deed, number: int) -> tuple[object, object]:
@@ -186,8 +234,22 @@ def _each_step() -> Iterator[int]:
     raise AssertionError(f"a verb of more than {_MOST_STEPS} statements")
 
 
+def _cancel() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+
+
 def _fail() -> None:
     raise Interrupted("this statement fails")
+
+
+def _seen(deed: Deed, store: Any, number: int) -> object | None:
+    """What is seen; None where it cannot be read."""
+    try:
+        return deed.view(store, number)
+    except Exception:  # noqa: BLE001 - stores may wrap what they cannot send in what they like
+        return None
 
 
 def _fails(action: Callable[[], object]) -> bool:

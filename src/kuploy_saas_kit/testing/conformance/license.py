@@ -14,7 +14,7 @@ from kuploy_saas_kit.model.limits import MAX_LIMIT
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, RACES, Crew, StoreTests
 from kuploy_saas_kit.testing.conformance.crashes import CrashTests, Deed
-from kuploy_saas_kit.testing.conformance.crew import stumbling
+from kuploy_saas_kit.testing.conformance.crew import Opener, opened, stumbling
 from kuploy_saas_kit.testing.conformance.overtaking import overtaken
 from kuploy_saas_kit.testing.conformance.values import INSTANT, MICROSECOND, NAMES
 
@@ -176,6 +176,14 @@ class IdentityStoreTests(StoreTests):
         for claim in (CLAIM, approved, None):
             store.save_claim(claim)
             assert store.load_claim() == claim
+
+    def test_what_another_one_wrote_is_seen(self, store: IdentityStore, reopen: Opener) -> None:
+        """Whoever looked before sees the key and the claim that somebody else saved, and that they are gone."""
+        with opened(reopen) as other:
+            for key, claim in ((None, None), ("lic_one", CLAIM), ("lic_two", None)):
+                other.save_license_key(key)
+                other.save_claim(claim)
+                assert (store.load_license_key(), store.load_claim()) == (key, claim)
 
     def test_a_key_before_an_id(self, store: IdentityStore) -> None:
         """Whatever is saved first, the rest can follow."""

@@ -4,18 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from typing import Any, Self
+
+
+class _Stepped:
+    """A coroutine that tells whenever it waits for something."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], step: Callable[[], object]) -> None:
+        self._coroutine = coroutine
+        self._step = step
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        inner = self._coroutine.__await__()
+        go_on: Callable[[], Any] = partial(next, inner)
+        while True:
+            try:
+                awaited = go_on()
+            except StopIteration as end:
+                return end.value
+            self._step()
+            go_on = partial(next, inner)
+            try:
+                yield awaited
+            except BaseException as error:  # noqa: BLE001 - it is handed on, a cancellation too
+                go_on = partial(inner.throw, error)
 
 
 class FromThreads:
     """Every coroutine function of the async store that *make* returns, as a method that waits for its answer.
 
     A context manager. All calls run in one event loop in a thread of its own, those of several threads at the same
-    time; *make* is called there too.
+    time; *make* is called there too. *step* is called in that thread whenever a verb waits for something.
     """
 
     def __init__(self, make: Callable[[], Any]) -> None:
+        self.step: Callable[[], object] | None = None
         self._make = make
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -49,4 +74,10 @@ class FromThreads:
         return self._make()
 
     def _wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        if self.step is not None:
+            coroutine = _awaited(_Stepped(coroutine, self.step))
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+
+async def _awaited(stepped: _Stepped) -> Any:
+    return await stepped

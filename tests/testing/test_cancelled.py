@@ -1,0 +1,148 @@
+"""A request that is cancelled: what async stores must do then, on real servers, and those that do not."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.conftest import why_no_postgres, why_no_redis
+
+from kuploy_saas_kit.adapters import AsyncRedisStore, AsyncSqlStore, MemoryStore, SqlStore
+from kuploy_saas_kit.plans.ports import Claim, CounterKey, GivenBack, Taken, TakeOutcome
+from kuploy_saas_kit.testing.clock import ManualClock
+from kuploy_saas_kit.testing.conformance import CancelledTests, FromThreads, HoldingStoreTests, UsageStoreTests
+from kuploy_saas_kit.testing.conformance.base import NOW
+from kuploy_saas_kit.testing.conformance.usage import _take_pair
+from kuploy_saas_kit.testing.servers import RedisServer, postgres_schema
+
+if reason := why_no_postgres() or why_no_redis():
+    pytest.skip(reason, allow_module_level=True)
+
+
+class OnlyCancelled(CancelledTests):
+    test_killed_at_any_instant: Any = None  # tests/adapters asks the rest
+    test_failing_at_each_step: Any = None
+    test_dying_at_a_step: Any = None
+    test_what_cannot_be_read_is_raised: Any = None
+
+
+class TestPostgres(OnlyCancelled):
+    deeds = (*UsageStoreTests.deeds, *HoldingStoreTests.deeds)
+
+    @pytest.fixture
+    def store(self, clock: ManualClock, postgres: str) -> Iterator[FromThreads]:
+        with postgres_schema(postgres, "cancelled") as url:
+            with closing(SqlStore.from_url(url)) as tables:
+                tables.migrate()
+            with FromThreads(lambda: AsyncSqlStore.from_url(url, clock=clock)) as store:
+                yield store
+
+
+class TestRedis(OnlyCancelled):
+    deeds = (*UsageStoreTests.deeds, *HoldingStoreTests.deeds)
+
+    @pytest.fixture
+    def store(self, clock: ManualClock) -> Iterator[FromThreads]:
+        with RedisServer() as server, FromThreads(lambda: AsyncRedisStore.from_url(server.url, clock=clock)) as store:
+            yield store
+
+
+class Awaits:
+    """The memory store behind a driver that is awaited before and after each verb."""
+
+    def __init__(self) -> None:
+        self._store = MemoryStore(ManualClock(NOW))
+        self._lock = asyncio.Lock()
+
+    async def _driver(self) -> None:
+        await asyncio.to_thread(int)
+
+    async def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
+        async with self._lock:
+            await self._driver()
+            return self._store.take(claims, key=key, ttl=ttl)
+
+    async def usage_of(self, scope: str) -> Mapping[str, int]:
+        async with self._lock:
+            await self._driver()
+            return self._store.usage_of(scope)
+
+    async def seed_usage(self, counter: CounterKey, value: int) -> None:
+        self._store.seed_usage(counter, value)
+
+    async def give_back(self, amounts: Mapping[CounterKey, int]) -> GivenBack:
+        return self._store.give_back(amounts)
+
+
+class TakesClaimByClaim(Awaits):
+    """Gives back what it took when something goes wrong, and takes a cancellation for nothing that goes wrong."""
+
+    async def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
+        async with self._lock:
+            taken = Taken(TakeOutcome.TAKEN)
+            for done, claim in enumerate(claims):
+                try:
+                    await self._driver()
+                    taken = self._store.take([claim])
+                except Exception:
+                    self._store.give_back({claim.counter: claim.amount for claim in claims[:done]})
+                    raise
+            return taken
+
+
+class TakesItForDone(Awaits):
+    """Goes on as if nothing were, without the verb."""
+
+    async def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
+        try:
+            return await super().take(claims, key=key, ttl=ttl)
+        except asyncio.CancelledError:
+            return Taken(TakeOutcome.TAKEN)
+
+
+class KeepsTheLock(Awaits):
+    """Lets go of its lock where it ends as planned."""
+
+    async def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
+        await asyncio.wait_for(self._lock.acquire(), 0.05)
+        await self._driver()
+        self._lock.release()
+        return self._store.take(claims, key=key, ttl=ttl)
+
+    async def usage_of(self, scope: str) -> Mapping[str, int]:
+        await asyncio.wait_for(self._lock.acquire(), 0.05)
+        self._lock.release()
+        return self._store.usage_of(scope)
+
+
+class Blocks(Awaits):
+    """Calls a driver that blocks: every other request of the process stands still meanwhile."""
+
+    async def _driver(self) -> None:
+        pass
+
+
+TAKE = next(deed for deed in UsageStoreTests.deeds if deed.do is _take_pair)
+
+
+class Taking(CancelledTests):
+    deeds = (TAKE,)
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        (TakesClaimByClaim, r"take pair: cancelled where it waits for the 2. time: \(4, 3\) is seen"),
+        (TakesItForDone, r"take pair: cancelled where it waits for the 1. time: \(3, 3\) is seen, and not \(4, 4\)"),
+        (KeepsTheLock, None),
+        (Blocks, "take pair never waits"),
+    ],
+)
+def test_the_law_finds_the_mistake(broken: Callable[[], Awaits], told: str | None) -> None:
+    """A store with this mistake does not pass, and the same store without it does."""
+    with FromThreads(Awaits) as right:
+        Taking().test_cancelled_at_each_wait(right)
+    with FromThreads(broken) as wrong, pytest.raises((AssertionError, TimeoutError), match=told):
+        Taking().test_cancelled_at_each_wait(wrong)
