@@ -1,6 +1,7 @@
 """What `license` needs from others: HTTP, a place to keep the license, a lease, and the usage to report.
 
-Only types of the standard library cross these walls. Whatever a store raises reaches callers as `StorageError`.
+Only types of the standard library cross these walls. Whatever a store raises reaches callers as `StorageError`: it
+raises where it cannot look, and never answers that there is nothing. What each verb keeps is kept by itself.
 What stores keep of names and instants is as in `plans.ports`: every character, every microsecond.
 """
 

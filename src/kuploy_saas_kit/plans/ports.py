@@ -1,7 +1,7 @@
 """What `plans` needs from others: the license as it stands, and stores that keep plans, standings and counters.
 
-A store may implement several of these; verbs are unique over all ports of the kit. Whatever an implementation
-raises reaches callers as `StorageError` with its cause. Every outcome is an object whose fields say what happened.
+A store may implement several of these; verbs are unique over all ports of the kit. What cannot be read or written is
+raised, never guessed: callers get a `StorageError` with its cause. Every outcome is an object that says what happened.
 
 Ids, keys and names are text that is compared character by character: case, accents and spaces at the end count, and
 no character is a pattern. 200 characters are kept whole. An instant that was given comes back as the same aware
@@ -61,7 +61,7 @@ class LicenseView(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredPlans:
-    """The plan store's content. *catalog* is None before the first plan; *versions* rise with each save of a plan.
+    """The plan store's content. *catalog* is None before the first plan; *versions* rise with each change of a plan.
 
     *revision* and *source* are those of the catalog that was applied last.
     """
@@ -267,7 +267,7 @@ class UsageStore(Protocol):
         """Give a counter its first value; nothing happens where it has one."""
 
     def put_usage(self, org_id: str, limit: str, value: int) -> UsagePut:
-        """Set the org's counter and move the instance's by the same difference, in one step.
+        """Set the org's counter and move the instance's by the same difference, not below 0, in one step.
 
         Where the instance has no counter of this limit yet, it becomes the sum over the orgs.
         """
@@ -371,7 +371,7 @@ class ChangeFeed(Protocol):
     """Tells processes about each other's writes: standings, assignments, plans."""
 
     def changes(self, cursor: str | None) -> Changes:
-        """What was committed since *cursor*; None or a cursor that is too old gives `Everyone.ALL`.
+        """What was committed since *cursor*, in whatever order; None or one that is too old gives `Everyone.ALL`.
 
         A change of the plans is a change of everyone.
         """
@@ -396,7 +396,7 @@ class ChangeSignal(Protocol):
 
 
 class AsyncStandingStore(Protocol):
-    """`StandingStore` for stores that a request awaits."""
+    """`StandingStore` for stores that a request awaits: a verb that is cancelled is done as a whole or not at all."""
 
     async def standing(self, org_id: str) -> OrgStanding: ...
     async def put_assignment(self, assignment: Assignment) -> AssignmentSaved: ...
@@ -404,7 +404,7 @@ class AsyncStandingStore(Protocol):
 
 
 class AsyncPlanStore(Protocol):
-    """`PlanStore` for stores that a request awaits."""
+    """`PlanStore` for stores that a request awaits: a verb that is cancelled is done as a whole or not at all."""
 
     async def load_plans(self) -> StoredPlans: ...
     async def replace_plans(self, catalog: PlanCatalog, *, revision: int, source: str = "") -> PlansReplaced: ...
@@ -412,7 +412,7 @@ class AsyncPlanStore(Protocol):
 
 
 class AsyncUsageStore(Protocol):
-    """`UsageStore` for stores that a request awaits."""
+    """`UsageStore` for stores that a request awaits: a verb that is cancelled is done as a whole or not at all."""
 
     async def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken: ...
     async def give_back(self, amounts: Mapping[CounterKey, int]) -> GivenBack: ...
@@ -422,7 +422,7 @@ class AsyncUsageStore(Protocol):
 
 
 class AsyncHoldingStore(Protocol):
-    """`HoldingStore` for stores that a request awaits."""
+    """`HoldingStore` for stores that a request awaits: a verb that is cancelled is done as a whole or not at all."""
 
     async def settle_holding(self, scope: str, key: str) -> HoldingSettled: ...
     async def release_holding(self, scope: str, key: str) -> GivenBack: ...
@@ -430,7 +430,7 @@ class AsyncHoldingStore(Protocol):
 
 
 class AsyncMeterStore(Protocol):
-    """`MeterStore` for stores that a request awaits."""
+    """`MeterStore` for stores that a request awaits: a verb that is cancelled is done as a whole or not at all."""
 
     async def add_meter(self, event_key: str, entries: Sequence[MeterEntry]) -> MeterRecorded: ...
     async def meter_total(self, scope: str, limit: str, period: datetime) -> int: ...

@@ -317,7 +317,8 @@ class SubscriptionStore(Protocol):
         """Write the row if its version still is *expected_version*, and the event id, in one transaction.
 
         A row equal to the stored one keeps its version; its event id is written all the same. The org's standing
-        rises and enters the change feed. What *on_change* raises rolls everything back.
+        rises and enters the change feed, and that of an org that loses the row. What *on_change* raises rolls
+        everything back; it is not called where nothing is written.
         """
 
     def subscriptions_of(self, org_id: str) -> Sequence[OrgSubscription]:

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import pytest
 
@@ -27,7 +28,8 @@ from kuploy_saas_kit.plans.ports import (
     TrailKind,
 )
 from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW, RACES, Crew, StoreTests
-from kuploy_saas_kit.testing.conformance.crashes import CrashTests, Deed
+from kuploy_saas_kit.testing.conformance.crashes import CrashTests, Deed, Stepping, Steps
+from kuploy_saas_kit.testing.conformance.crew import opened
 from kuploy_saas_kit.testing.conformance.overtaking import overtaken
 from kuploy_saas_kit.testing.conformance.values import INSTANT, NAMES, SLUGS
 
@@ -42,6 +44,8 @@ PRO = Plan(
 )
 BUSINESS = Plan("business", "Business", Price(290_000, "gnf"), {"customDomains"})
 CATALOG = PlanCatalog([FREE, PRO, BUSINESS])
+_AWHILE: Final = 0.1
+"""Seconds after which somebody who has not ended is taken to wait for a lock."""
 
 
 def assignment(org_id: str = "acme", plan: str = "internal", reason: str = "ours") -> Assignment:
@@ -534,6 +538,8 @@ class ChangingStore(ChangeFeed, StandingStore, PlanStore, Protocol):
 class ChangeFeedTests(StoreTests):
     """What a `ChangeFeed` must do; the store is a `StandingStore` and a `PlanStore` too."""
 
+    stepping = CrashTests.stepping
+
     @pytest.mark.parametrize("cursor", [None, "", "nonsense", "nonsense.1", "0", "-1", "x.y"])
     def test_without_a_cursor_of_its_own(self, store: ChangingStore, cursor: str | None) -> None:
         """Whoever comes without a cursor, or with one that the feed never gave, must look at everyone."""
@@ -598,6 +604,24 @@ class ChangeFeedTests(StoreTests):
             change()
             assert store.changes(news.cursor).org_ids is Everyone.ALL
 
+    def test_a_change_overtaken_at_each_step(self, store: ChangingStore, stepping: Stepping) -> None:
+        """Whoever writes and reads on while another change is on its way misses neither, whichever commits first."""
+        cursor, quick = store.changes(None).cursor, list[Future[tuple[frozenset[str], str]]]()
+
+        def overtake() -> None:
+            quick.append(pool.submit(_write_and_look, store, f"quick{len(quick)}", cursor))
+            wait(quick, timeout=_AWHILE)  # no longer: it may wait for a lock
+
+        steps = Steps(overtake)
+        with ThreadPoolExecutor(1) as pool, opened(partial(stepping, steps)) as slow:
+            for at in count(1):
+                steps.arm(at)
+                slow.put_assignment(assignment(f"slow{at}"))
+                if not steps.disarm():
+                    break
+                seen, end = quick[-1].result()
+                assert f"slow{at}" in seen | _news(store, end)[0], f"overtaken before statement {at}"
+
     def test_a_race_misses_nothing(self, store: ChangingStore, crew: Crew, rounds: int) -> None:
         """Whoever follows the feed while others write sees every org in the end."""
         cursor, turns = store.changes(None).cursor, 3 * rounds
@@ -606,6 +630,11 @@ class ChangeFeedTests(StoreTests):
         assert last == {f"org{worker}-{turn}" for worker in range(crew.workers) for turn in range(turns)}
         for seen, end in told:
             assert seen | _news(store, end)[0] == last
+
+
+def _write_and_look(store: ChangingStore, org_id: str, cursor: str) -> tuple[frozenset[str], str]:
+    store.put_assignment(assignment(org_id))
+    return _news(store, cursor)
 
 
 def _write_and_follow(cursor: str, turns: int, store: ChangingStore, worker: int) -> tuple[set[str], str]:
