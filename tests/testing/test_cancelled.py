@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import timedelta
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from kuploy_saas_kit.adapters import AsyncRedisStore, AsyncSqlStore, MemoryStore
 from kuploy_saas_kit.plans.ports import Claim, CounterKey, GivenBack, Taken, TakeOutcome
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance import CancelledTests, FromThreads, HoldingStoreTests, UsageStoreTests
-from kuploy_saas_kit.testing.conformance.base import NOW
+from kuploy_saas_kit.testing.conformance.base import NOW, race
 from kuploy_saas_kit.testing.conformance.usage import _take_pair
 from kuploy_saas_kit.testing.servers import RedisServer, postgres_schema
 
@@ -124,6 +125,26 @@ class Blocks(Awaits):
         pass
 
 
+class GivesUp(Awaits):
+    """Waits no longer for its driver."""
+
+    async def usage_of(self, scope: str) -> Mapping[str, int]:
+        raise TimeoutError("of the store")
+
+
+class LocksThreads(Awaits):
+    """Holds a lock for threads while it waits: the next request blocks the loop, and with it whoever holds the lock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._threads = Lock()
+
+    async def usage_of(self, scope: str) -> Mapping[str, int]:
+        with self._threads:
+            await self._driver()
+            return self._store.usage_of(scope)
+
+
 TAKE = next(deed for deed in UsageStoreTests.deeds if deed.do is _take_pair)
 
 
@@ -146,3 +167,17 @@ def test_the_law_finds_the_mistake(broken: Callable[[], Awaits], told: str | Non
         Taking().test_cancelled_at_each_wait(right)
     with FromThreads(broken) as wrong, pytest.raises((AssertionError, TimeoutError), match=told):
         Taking().test_cancelled_at_each_wait(wrong)
+
+
+def test_a_store_that_hangs_is_told() -> None:
+    """It fails after a while, and lets the rest of the tests run."""
+    with FromThreads(LocksThreads, patience=timedelta(seconds=0.2)) as store:
+        assert store.usage_of("acme") == {}
+        with pytest.raises(AssertionError, match="does the store block its event loop"):
+            race(lambda _: store.usage_of("acme"), workers=2)
+
+
+def test_a_stores_own_timeout() -> None:
+    """What the store raises by itself is its answer."""
+    with FromThreads(GivesUp) as store, pytest.raises(TimeoutError, match="of the store"):
+        store.usage_of("acme")

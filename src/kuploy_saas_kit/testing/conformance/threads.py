@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Generator
+from datetime import timedelta
 from functools import partial
 from typing import Any, Self
+
+from kuploy_saas_kit.testing.conformance.crew import PATIENCE
 
 
 class _Stepped:
@@ -36,12 +39,15 @@ class FromThreads:
     """Every coroutine function of the async store that *make* returns, as a method that waits for its answer.
 
     A context manager. All calls run in one event loop in a thread of its own, those of several threads at the same
-    time; *make* is called there too. *step* is called in that thread whenever a verb waits for something.
+    time; *make* is called there too. *step* is called in that thread whenever a verb waits for something. A verb that
+    has not answered within *patience* is taken to hang.
     """
 
-    def __init__(self, make: Callable[[], Any]) -> None:
+    def __init__(self, make: Callable[[], Any], *, patience: timedelta = PATIENCE) -> None:
         self.step: Callable[[], object] | None = None
         self._make = make
+        self._patience = patience.total_seconds()
+        self._hangs = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._store: Any = None
@@ -55,7 +61,9 @@ class FromThreads:
         self.close()
 
     def close(self) -> None:
-        """Close the store in its event loop, and end that."""
+        """Close the store in its event loop, and end that; a loop that hangs is left to the end of the process."""
+        if self._hangs:
+            return
         if hasattr(self._store, "close"):
             self._wait(self._store.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -76,7 +84,16 @@ class FromThreads:
     def _wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         if self.step is not None:
             coroutine = _awaited(_Stepped(coroutine, self.step))
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        answer = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return answer.result(self._patience)
+        except TimeoutError:
+            if answer.done():
+                raise  # it is the store's own
+            self._hangs = True
+            raise AssertionError(
+                f"a verb did not answer within {self._patience:.0f} s: does the store block its event loop?"
+            ) from None
 
 
 async def _awaited(stepped: _Stepped) -> Any:
