@@ -1,9 +1,12 @@
 """Stores that are wrong where nobody looks twice: one verb each, as adapters over a host's own tables get it wrong."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from functools import partialmethod
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -399,12 +402,28 @@ class NamesOneUnseeded(MemoryStore):
 
 
 class BlocksAsAsked(MemoryStore):
-    """Locks, and refuses, in the caller's order: two callers with two orders wait for each other."""
+    """Refuses by the first claim, in the caller's order, that does not fit."""
 
     def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
         taken = super().take(claims, key=key, ttl=ttl)
         as_asked = sorted(claims, key=lambda claim: claim.scope == INSTANCE)
         return replace(taken, blocking=self._blocking(as_asked)) if taken.blocking is not None else taken
+
+
+class LocksAsAsked(MemoryStore):
+    """Locks row by row in the caller's order: two callers with two orders wait for each other."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock)
+        self._row_locks: defaultdict[CounterKey, Lock] = defaultdict(Lock)
+
+    def take(self, claims: Sequence[Claim], *, key: str | None = None, ttl: timedelta | None = None) -> Taken:
+        with ExitStack() as locked:
+            for claim in claims:
+                row = self._row_locks[claim.counter]
+                assert row.acquire(timeout=0.2), "deadlock"
+                locked.callback(row.release)
+            return super().take(claims, key=key, ttl=ttl)
 
 
 class MeasuresBelowZero(MemoryStore):
@@ -678,6 +697,7 @@ LAWS = [
     Law(KnowsOneLimit, holdings.test_a_release_returns_every_limit),
     Law(NamesOneUnseeded, usage.test_a_counter_without_a_row_is_unknown),
     Law(BlocksAsAsked, usage.test_the_org_is_named_where_both_would_refuse),
+    Law(LocksAsAsked, usage.test_a_race_of_all_verbs),
     Law(MeasuresBelowZero, usage.test_a_measured_value_does_not_move_the_sum_below_0),
     Law(ZeroIsForEver, holdings.test_a_holding_ends_at_its_time),
     Law(WholeSeconds, holdings.test_a_holding_ends_at_its_time),

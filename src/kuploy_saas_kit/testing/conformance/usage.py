@@ -356,13 +356,18 @@ class UsageStoreTests(CrashTests):
             assert used(store) == (number + 1, number + 1)
 
     def test_a_race_of_all_verbs(self, store: UsageStore, crew: Crew, rounds: int) -> None:
-        """Taking, giving back and measuring at the same time leave the counters as if done one after the other."""
+        """Taking, giving back and measuring at the same time leave the counters as if done one after the other.
+
+        Nobody waits for somebody who waits for him, in whatever order claims are passed.
+        """
         turns = 4 * rounds
         seed(store, org_value=crew.workers * turns * 2)
+        _seed_pair(store, 0)
         crew.race(partial(_write_at_will, turns))
         takers, givers = crew.workers // 2, crew.workers - crew.workers // 2
         left = turns * (crew.workers * 2 + takers * 3 - givers * 2)
         assert used(store) == (left, left)
+        assert _view_pair(store, 0) == (3 + turns * takers, 3 + turns * takers)
         assert store.usage_of(INSTANCE)["maxStorageBytes"] == sum(range(crew.workers))
 
 
@@ -423,7 +428,8 @@ def _take_under(key: str, store: UsageStore, _: int) -> TakeOutcome:
 def _write_at_will(turns: int, store: UsageStore, worker: int) -> None:
     for _ in range(turns):
         if worker % 2:
-            store.take(claims(3, UNLIMITED, UNLIMITED))
+            both = [*claims(3, UNLIMITED, UNLIMITED), *_pair(0)]
+            store.take(both if worker % 4 == 1 else both[::-1])
         else:
             store.give_back({INSTANCE_COUNTER: 2, ORG_COUNTER: 2})
         store.put_usage(f"org{worker}", "maxStorageBytes", worker)
