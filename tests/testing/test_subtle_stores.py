@@ -108,6 +108,17 @@ class MergesJson(Writes):
         return Plan(plan.slug, plan.name, plan.price, plan.features, limits, is_default=plan.is_default)
 
 
+class HasColumns(MemoryStore):
+    """Has a column for each limit of the kit, and none for others."""
+
+    def _apply(self, update: PlansUpdate) -> None:
+        super()._apply(replace(update, rows=tuple(self._kept(plan) for plan in update.rows)))
+
+    def _kept(self, plan: Plan) -> Plan:
+        limits = {key: limit for key, limit in plan.limits.items() if key.startswith("max")}
+        return Plan(plan.slug, plan.name, plan.price, plan.features, limits, is_default=plan.is_default)
+
+
 class SwitchesOnWhatItHad(Writes):
     """A plan that comes back is switched on, and its row is not looked at."""
 
@@ -664,6 +675,7 @@ LAWS = [
     Law(CatalogsRaiseNoVersion, plans.test_what_changes_a_plan_raises_its_version),
     Law(DemotionRaisesNoVersion, plans.test_what_changes_a_plan_raises_its_version),
     Law(MergesJson, plans.test_another_catalog_leaves_nothing_of_the_one_before),
+    Law(HasColumns, plans.test_a_plan_of_a_products_own),
     Law(KeepsPlaces, plans.test_another_catalog_leaves_nothing_of_the_one_before),
     Law(SavesAsActive, plans.test_another_catalog_leaves_nothing_of_the_one_before),
     Law(SavesAsActive, plans.test_saving_one_plan),

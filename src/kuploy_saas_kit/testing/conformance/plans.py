@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import pytest
 
 from kuploy_saas_kit.errors import CatalogError
-from kuploy_saas_kit.model.limits import MAX_LIMIT, UNLIMITED
+from kuploy_saas_kit.model.limits import MAX_LIMIT, UNLIMITED, LimitValue
 from kuploy_saas_kit.model.money import Price
 from kuploy_saas_kit.model.plan import INTERNAL, Plan, PlanCatalog
 from kuploy_saas_kit.model.subscription import Assignment, OrgStanding
@@ -138,6 +138,16 @@ class PlanStoreTests(CrashTests):
             stored = store.load_plans().catalog
             assert stored is not None
             assert stored.plans == catalog.plans
+
+    def test_a_plan_of_a_products_own(self, store: PlanStore) -> None:
+        """Features and limits that the kit has never heard of are kept, and long texts are kept whole."""
+        limits: dict[str, LimitValue] = {
+            "own.limit": 2**53 + 1,
+            "x" * 64: UNLIMITED,
+        }  # not in a float, and as long as keys may be
+        own = Plan("own", "é" * 256, features={"own.feature"}, limits=limits, description="é" * 4096)
+        store.replace_plans(PlanCatalog([FREE, own]), revision=1)
+        assert _stored(store, "own") == own
 
     def test_what_changes_a_plan_raises_its_version(self, store: PlanStore) -> None:
         """Whoever read it before is told, whether a catalog changed it, retired it, or its default went elsewhere."""
