@@ -3,11 +3,14 @@
 import json
 import logging
 import os
+import signal
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -104,10 +107,11 @@ def test_a_corrupt_part_leaves_the_others(path: Path) -> None:
     assert store.save_license(RECORD).saved
 
 
-def test_a_writer_that_died_leaves_nothing_behind(path: Path) -> None:
+@pytest.mark.parametrize("name", ["license.json", "lic[1].json", "lic*.json"])
+def test_a_writer_that_died_leaves_nothing_behind(path: Path, name: str) -> None:
     """Temporary files of a crashed writer are swept by the next write, and those of other files are not."""
-    store = filled(path)
-    left, other = path.parent / ".license.json.abc.tmp", path.parent / ".other.json.abc.tmp"
+    store = filled(path.with_name(name))
+    left, other = path.parent / f".{name}.abc.tmp", path.parent / ".license2.json.abc.tmp"
     for file in (left, other):
         file.write_bytes(b"half")
     store.save_claim(None)
@@ -127,6 +131,94 @@ def test_a_failed_write_leaves_the_old_file(path: Path, monkeypatch: pytest.Monk
         store.save_license_key("lic_other")
     assert "lic_" not in str(caught.value)
     assert FileLicenseStore(path).load_license_key() == "lic_secret"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot open folders, and a rename is durable there")
+def test_a_write_outlives_a_power_cut(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The content is on the disk before it takes the old one's place, and then the folder that says so."""
+    steps: list[str] = []
+    sync, rename = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        steps.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        sync(descriptor)
+
+    def renamed(source: Path, target: Path) -> Path:
+        steps.append("rename")
+        return rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", renamed)
+    FileLicenseStore(path).ensure_instance_id("inst_1")
+    assert steps == ["file", "rename", "folder"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_amid_a_write(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that was forked while its parent wrote hangs in nothing, and nobody waits for a lock until it ends."""
+    store = filled(path)
+    is_within, may_end = Event(), Event()
+
+    def stopped(descriptor: int) -> None:
+        is_within.set()
+        may_end.wait()
+
+    monkeypatch.setattr(os, "fsync", stopped)
+    told, tell = os.pipe()
+    with ThreadPoolExecutor(1) as thread:
+        writing = thread.submit(store.save_license_key, "lic_parent")
+        is_within.wait()
+        child = os.fork()
+        if child == 0:  # pragma: no cover - it ends here, and coverage with it
+            signal.alarm(20)
+            monkeypatch.undo()
+            os.read(told, 1)
+            store.save_license_key("lic_child")
+            os._exit(0)
+        may_end.set()
+        writing.result()
+    assert is_free(path)
+    store.save_license_key("lic_again")
+    os.write(tell, b"g")
+    assert os.waitpid(child, 0)[1] == 0
+    assert store.load_license_key() == "lic_child"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_parent_that_dies_in_a_write(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its child goes on, and does not hold the lock that it had."""
+    store = filled(path)
+    told, tell = os.pipe()
+
+    def cut(descriptor: int) -> None:
+        if os.fork() != 0:
+            os._exit(0)
+        monkeypatch.undo()
+        os.read(told, 1)
+        os._exit(0)
+
+    parent = os.fork()
+    if parent == 0:  # pragma: no cover - it ends here, and coverage with it
+        os.close(tell)
+        monkeypatch.setattr(os, "fsync", cut)
+        store.save_license_key("lic_parent")
+    os.waitpid(parent, 0)
+    assert is_free(path)
+    os.close(tell)
+
+
+def is_free(path: Path) -> bool:
+    """Whether the lock could be had at once."""
+    import fcntl  # noqa: PLC0415 - Windows lacks it
+
+    with Path(f"{path}.lock").open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -1,6 +1,10 @@
 """The memory store against the suite of every port."""
 
+import os
+import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 
@@ -96,3 +100,28 @@ class TestAwaitedMeters(AwaitedMemoryTests, conformance.MeterStoreTests): ...
 
 
 class TestAwaitedAnnouncements(AwaitedMemoryTests, conformance.AnnouncementStoreTests): ...
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_amid_a_verb() -> None:
+    """Whatever a thread of the parent was doing with the store, its child goes on at once."""
+    store = MemoryStore()
+    is_within, may_end = Event(), Event()
+
+    def hold() -> None:
+        with store._lock:
+            is_within.set()
+            may_end.wait()
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(hold)
+        is_within.wait()
+        child = os.fork()
+        if child == 0:  # pragma: no cover - it ends here, and coverage with it
+            signal.alarm(20)
+            store.standing("acme")
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        may_end.set()
+    assert status == 0

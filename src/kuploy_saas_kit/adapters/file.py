@@ -6,6 +6,7 @@ The file is worth as much as its disk: where the disk ends with the container, e
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import logging
 import os
@@ -21,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kuploy_saas_kit.adapters._rules import may_replace
 from kuploy_saas_kit.errors import StorageError
+from kuploy_saas_kit.license.forks import mend_after_fork
 from kuploy_saas_kit.license.ports import ClaimRecord, LicenseRecord, LicenseSaved
 
 try:
@@ -71,6 +73,8 @@ class FileLicenseStore:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
         self._lock = threading.Lock()
+        self._locked: int | None = None
+        mend_after_fork(self)
 
     def __repr__(self) -> str:
         return f"FileLicenseStore({os.fspath(self._path)!r})"
@@ -114,6 +118,13 @@ class FileLicenseStore:
     def save_claim(self, claim: ClaimRecord | None) -> None:
         self._change(lambda document: (document.model_copy(update={"claim": claim}), None))
 
+    def after_fork(self) -> None:
+        """Whoever was writing is in the parent; its file lock would last until this process ends too."""
+        self._lock = threading.Lock()
+        if self._locked is not None:
+            os.close(self._locked)
+            self._locked = None
+
     def _read(self) -> _Document:
         try:
             with self._path.open("rb") as file:
@@ -150,11 +161,15 @@ class FileLicenseStore:
             raise StorageError(
                 f"the license file {self._path} cannot be locked ({error.strerror}): its folder must be writable"
             ) from error
+        self._locked = descriptor
         try:
             if fcntl is not None:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
         finally:
+            self._locked = None
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing does not, while the child of a fork has it open
             os.close(descriptor)
 
     def _write(self, content: bytes) -> None:
@@ -178,7 +193,7 @@ class FileLicenseStore:
 
     def _sweep(self) -> None:
         """Remove what writers left that died half-way; nobody else writes now."""
-        for left in self._path.parent.glob(f"{self._temporary}*.tmp"):
+        for left in self._path.parent.glob(f"{glob.escape(self._temporary)}*.tmp"):
             left.unlink(missing_ok=True)
 
     def _sync_folder(self) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from kuploy_saas_kit._clock import Clock, SystemClock
+from kuploy_saas_kit.license.forks import mend_after_fork
 from kuploy_saas_kit.license.ports import ClaimRecord, Lease, LicenseRecord
 from kuploy_saas_kit.model.plan import Plan
 from kuploy_saas_kit.model.subscription import Assignment, StripeSpace
@@ -70,6 +71,11 @@ class Verbs:
         self._clock = clock or SystemClock()
         self._lock = threading.RLock()
         self._state = State()
+        mend_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Whoever had the lock is in the parent."""
+        self._lock = threading.RLock()
 
     def _changed(self, org_id: str | None) -> None:
         """Enter a change of *org_id*, or of everyone, in the feed."""
