@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from traceback import format_exception
 
 import pytest
 from sqlalchemy import create_engine, event, inspect, text
@@ -16,7 +17,7 @@ from tests.conftest import why_no_postgres
 
 from kuploy_saas_kit import adapters
 from kuploy_saas_kit._clock import SystemClock
-from kuploy_saas_kit.adapters import SqlLayout, SqlStore
+from kuploy_saas_kit.adapters import AsyncSqlStore, SqlLayout, SqlStore
 from kuploy_saas_kit.errors import ConfigurationError, StorageError, StoredPlansError
 from kuploy_saas_kit.model.limits import UNLIMITED, LimitValue
 from kuploy_saas_kit.model.money import Price
@@ -252,8 +253,8 @@ def test_a_locked_file(tmp_path: Path) -> None:
     store.close()
 
 
-def test_no_secret_is_shown(store: SqlStore, url: str) -> None:
-    """Neither the password of the URL nor the values of a statement that failed are in any text."""
+def test_no_value_is_shown(store: SqlStore) -> None:
+    """The values of a statement that failed are in no text."""
     with store._engine.begin() as connection:
         connection.execute(text("ALTER TABLE kuploy_saas_license RENAME TO elsewhere"))
     try:
@@ -263,8 +264,33 @@ def test_no_secret_is_shown(store: SqlStore, url: str) -> None:
     finally:
         with store._engine.begin() as connection:
             connection.execute(text("ALTER TABLE elsewhere RENAME TO kuploy_saas_license"))
-    secret = "sqlite:////tmp/kit.db" if url.startswith("sqlite") else "postgresql://me:hunter2@localhost/kit"
-    assert "hunter2" not in repr(SqlStore.from_url(secret))
+
+
+@pytest.mark.skipif(why_no_postgres() is not None, reason=str(why_no_postgres()))
+@pytest.mark.parametrize("kind", [SqlStore, AsyncSqlStore])
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("postgresql://me:hunter2@db/kit", "the database kit at db"),
+        ("postgresql://me@db/kit?password=hunter2&sslpassword=hunter2", "the database kit at db"),
+        ("postgresql://me:hunter2@/kit?host=/run/a&host=b", "the database kit at /run/a, b"),
+        ("postgresql://me:hunter2@/kit", "the database kit at localhost"),
+    ],
+)
+def test_no_password_is_shown(kind: type[SqlStore | AsyncSqlStore], url: str, name: str) -> None:
+    """A store shows which database it is over, and nothing else of the URL, wherever in it the password is."""
+    assert repr(kind.from_url(url)) == f"{kind.__name__}({name})"
+
+
+@pytest.mark.parametrize("kind", [SqlStore, AsyncSqlStore])
+@pytest.mark.parametrize(
+    "password", ["pa@ss:hunter2/rd", "pa@hunter2", "pa@hunter2/rd", "pa@ss/hunter2", "pa@[::hunter2"]
+)
+def test_a_password_that_is_taken_for_something_else(kind: type[SqlStore | AsyncSqlStore], password: str) -> None:
+    """One with special characters is refused, and none of its parts is shown as what it was taken for."""
+    with pytest.raises(ConfigurationError, match="`%40`") as caught:
+        kind.from_url(f"postgresql://me:{password}@db/kit")
+    assert "hunter2" not in "".join(format_exception(caught.value, chain=True)).replace(password, "")
 
 
 @pytest.mark.parametrize(
@@ -274,6 +300,7 @@ def test_no_secret_is_shown(store: SqlStore, url: str) -> None:
         ("mysql://localhost/kit", "no SQL store for 'mysql'"),
         ("sqlite://", "MemoryStore"),
         ("sqlite:///:memory:", "MemoryStore"),
+        ("sqlite://folder/kit.db", "sqlite:///kit.db"),
     ],
 )
 def test_urls_that_are_no_store(wrong: str, says: str) -> None:

@@ -131,9 +131,10 @@ def test_secrets_are_looked_for_in_settings_and_addresses() -> None:
         "LICENSE_KEY": "lic_1",
         "STRIPE_WEBHOOK_SECRET": "whsec_1, whsec_2",
         "KUPLOY_LICENSE_STORE": "redis://:p%40ss@host",
+        "KUPLOY_STORE": "postgresql://user@/name?host=db&password=code&sslpassword=%21",
     }
     secrets = secrets_in(environ, "postgresql://user:word@host/name", None, "http://[")
-    assert set(secrets) == {"lic_1", "whsec_1", "whsec_2", "p%40ss", "p@ss", "word"}
+    assert set(secrets) == {"lic_1", "whsec_1", "whsec_2", "p%40ss", "p@ss", "word", "code", "%21", "!"}
 
 
 def test_redaction_reaches_every_text() -> None:

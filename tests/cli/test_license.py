@@ -119,6 +119,7 @@ def test_missing_tables(instance: Instance, command: tuple[str, ...]) -> None:
         ("mysql://user:hunter2@host/name", "no SQL store for 'mysql'"),
         ("redis://localhost/0", "no SQL store for 'redis'"),
         ("nonsense", "no database URL"),
+        ("postgresql://user:pa@ss:hunter2/rd@host/name", "no database URL"),
         ("sqlite://", "needs an SQLite file"),
     ],
 )

@@ -134,7 +134,7 @@ class AsyncSqlStore(AwaitedPlans, AwaitedCounting):
         return cls(engine, layout=layout, clock=clock)
 
     def __repr__(self) -> str:
-        return f"AsyncSqlStore({self._engine.url.render_as_string(hide_password=True)!r})"
+        return f"AsyncSqlStore({database_name(self._engine.url)})"
 
     async def migrate(self) -> None:
         """Make the tables that are missing. It may run at each start, and in several processes at once."""

@@ -144,18 +144,28 @@ def upsert(connection: Connection, table: Table) -> Any:
 
 def checked_url(url: str, drivers: dict[str, str]) -> URL:
     """*url* with the kit's driver for its database; `ConfigurationError` for a database that is not supported."""
-    try:
-        parsed = make_url(url.replace("postgres://", "postgresql://", 1))
-    except ArgumentError as error:
-        raise ConfigurationError(
-            "this is no database URL; examples: sqlite:///kit.db, postgresql://user@host/name"
-        ) from error
+    parsed = _parsed(url.replace("postgres://", "postgresql://", 1))
     backend = parsed.get_backend_name()
     if backend not in drivers:
         raise ConfigurationError(f"there is no SQL store for {backend!r}: use a sqlite:/// or postgresql:// URL")
-    if backend == "sqlite" and parsed.database in {None, "", ":memory:"}:
+    if backend == "sqlite" and (parsed.host or parsed.database in {None, "", ":memory:"}):
         raise ConfigurationError("an SQL store needs an SQLite file, such as sqlite:///kit.db; or use MemoryStore()")
     return parsed.set(drivername=drivers[backend])
+
+
+def _parsed(url: str) -> URL:
+    refused = ConfigurationError(
+        "this is no database URL; examples: sqlite:///kit.db, postgresql://user:password@host/name; special characters "
+        "of a password are written as in `%40`"
+    )
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise refused from None  # the cause may show a part of the password, taken for a port
+    # So may what is called by these names, after an `@` in a password.
+    if parsed.get_backend_name() != "sqlite" and "@" in f"{parsed.host}{parsed.database}":
+        raise refused
+    return parsed
 
 
 def pool_options(url: URL) -> dict[str, int | bool]:
@@ -219,7 +229,8 @@ def database_name(url: URL) -> str:
     """How messages call the database; user names and passwords are no part of it."""
     if url.get_backend_name() == "sqlite":
         return f"the SQLite file {url.database}"
-    return f"the database {url.database} at {url.host or 'localhost'}"
+    host = url.host or url.query.get("host", "localhost")
+    return f"the database {url.database} at {host if isinstance(host, str) else ', '.join(host)}"
 
 
 @contextmanager

@@ -162,7 +162,7 @@ class SqlStore(AllVerbs):
         return cls(engine, layout=layout, clock=clock)
 
     def __repr__(self) -> str:
-        return f"SqlStore({self._engine.url.render_as_string(hide_password=True)!r})"
+        return f"SqlStore({database_name(self._engine.url)})"
 
     @property
     def is_embedded(self) -> bool:

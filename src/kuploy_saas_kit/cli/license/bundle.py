@@ -66,7 +66,8 @@ def secrets_in(environ: Mapping[str, str], *addresses: str | None) -> list[str]:
     """The secrets that are configured: keys, and passwords in *addresses* of stores."""
     named = [environ.get(name, "") for name in _SECRETS]
     listed = [part for name in _SECRET_LISTS for part in environ.get(name, "").split(",")]
-    written = [_password(address) for address in (*addresses, *(environ.get(name) for name in _ADDRESSES))]
+    stores = (*addresses, *(environ.get(name) for name in _ADDRESSES))
+    written = [password for address in stores for password in _passwords(address)]
     passwords = [form for password in written for form in (password, unquote(password))]
     return [secret.strip() for secret in (*named, *listed, *passwords) if secret.strip()]
 
@@ -83,11 +84,13 @@ def write_bundle(name: str, text: str) -> None:
         raise ConfigurationError(f"{Path(name)} cannot be written: {error.strerror}") from error
 
 
-def _password(address: str | None) -> str:
+def _passwords(address: str | None) -> list[str]:
     try:
-        return urlsplit(address or "").password or ""
+        parts = urlsplit(address or "")
     except ValueError:
-        return ""
+        return []
+    settings = (setting.partition("=") for setting in parts.query.split("&"))
+    return [parts.password or "", *(value for name, _, value in settings if "password" in name)]
 
 
 def _versions() -> dict[str, str | None]:
