@@ -66,6 +66,6 @@ def test_the_law_finds_the_mistake() -> None:
     """It is found at once, and the same store without it passes."""
     feed = conformance.ChangeFeedTests()
     right, wrong = InOrder(ManualClock(NOW)), NumbersFirst(ManualClock(NOW))
-    feed.test_a_change_overtaken_at_each_step(right, partial(Slow, right))
+    feed.test_a_race_at_each_step(right, partial(Slow, right))
     with pytest.raises(AssertionError, match="overtaken before statement 1"):
-        feed.test_a_change_overtaken_at_each_step(wrong, partial(Slow, wrong))
+        feed.test_a_race_at_each_step(wrong, partial(Slow, wrong))

@@ -134,7 +134,7 @@ class ProvisioningStoreTests(CrashTests):
             crew.race(partial(_put_or_drop, number * crew.workers, newest))
             assert store.load_mappings(TEST_MODE) == {"pro": replace(mapping(), revision=newest)}
 
-    def test_a_drop_overtaken_at_every_line(self, store: ProvisioningStore) -> None:
+    def test_a_race_to_drop_at_every_line(self, store: ProvisioningStore) -> None:
         """Wherever a newer catalog that sells the plan comes in between, it is on sale."""
         revisions = count(1, step=2)
         for number, (_, where) in enumerate(overtaken(store, lambda: partial(_drop_or_put, next(revisions))), 1):

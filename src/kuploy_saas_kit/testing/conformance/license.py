@@ -119,7 +119,7 @@ class LicenseStoreTests(CrashTests):
             assert stored is not None
             assert (stored.revision, stored.body) == (2 * number + 1, b"1"), where
 
-    def test_a_mark_overtaken_at_every_line(self, store: LicenseStore) -> None:
+    def test_a_race_with_a_mark_at_every_line(self, store: LicenseStore) -> None:
         """Wherever a newer answer comes in between, moving the mark does not bring the older one back."""
         revisions = count()
         store.save_license(replace(RECORD, revision=next(revisions)))

@@ -614,7 +614,7 @@ class ChangeFeedTests(StoreTests):
             change()
             assert store.changes(news.cursor).org_ids is Everyone.ALL
 
-    def test_a_change_overtaken_at_each_step(self, store: ChangingStore, stepping: Stepping) -> None:
+    def test_a_race_at_each_step(self, store: ChangingStore, stepping: Stepping) -> None:
         """Whoever writes and reads on while another change is on its way misses neither, whichever commits first."""
         cursor, quick = store.changes(None).cursor, list[Future[tuple[frozenset[str], str]]]()
 
