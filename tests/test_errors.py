@@ -11,6 +11,7 @@ import pytest
 from kuploy_saas_kit.errors import (
     CeilingExceededError,
     ClaimError,
+    ConfigurationError,
     DeniedError,
     FeatureDeniedError,
     HubRefusedError,
@@ -19,9 +20,11 @@ from kuploy_saas_kit.errors import (
     LicenseDeniedError,
     LimitExceededError,
     PayloadRejectedError,
+    StorageError,
     StoredPlansError,
     StripeRejectedError,
     StripeUnavailableError,
+    storage_errors,
 )
 from kuploy_saas_kit.plans import CeilingViolation, Decision, Reason
 from kuploy_saas_kit.plans.ports import StoredPlans
@@ -67,3 +70,27 @@ def test_errors_are_passed_on(kind: type[KitError], passed_on: Callable[[KitErro
     assert type(again) is kind
     assert (str(again), again.args) == (str(error), error.args)
     assert dict(vars(again)) == dict(vars(error))
+
+
+def _raised_within(error: Exception) -> KitError:
+    with pytest.raises(KitError) as caught, storage_errors("take the limit"):
+        raise error
+    return caught.value
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(), TimeoutError(), ValueError(), KeyError()])
+def test_what_a_store_raises_is_no_promise(error: Exception) -> None:
+    """A store may fail after it did what was asked: that nothing was changed is not said, nor that a retry is safe."""
+    told = _raised_within(error)
+    assert type(told) is StorageError
+    assert told.__cause__ is error
+    assert str(told) == f"could not take the limit: {type(error).__name__}; its cause says more"
+
+
+@pytest.mark.parametrize("error", [AttributeError("no take"), TypeError("2 arguments"), NameError("used")])
+def test_a_mistake_in_a_stores_code_is_no_outage(error: Exception) -> None:
+    """What no later call mends is not told as a store that is away."""
+    told = _raised_within(error)
+    assert type(told) is ConfigurationError
+    assert told.__cause__ is error
+    assert f"{type(error).__name__} in the code of the store" in str(told)

@@ -1,8 +1,8 @@
 """Everything that can go wrong, one tree, each named for what the caller can do about it.
 
 KitError
-├── ConfigurationError            wired wrong: mend the configuration, then start again
-├── StorageError                  a store failed: retry later; the cause is kept
+├── ConfigurationError            wired wrong, or a mistake in a store's code: mend it, then start again
+├── StorageError                  a store failed: retry later, under the same key; the cause is kept
 │   └── StoredPlansError          the stored plans are no catalog (.stored): sync a license, or save the lost plan
 ├── InvalidValueError             a value that cannot exist: mend the caller (also a ValueError)
 │   └── CatalogError              a plan catalog that contradicts itself
@@ -59,11 +59,15 @@ def _again(kind: type[KitError], args: tuple[object, ...]) -> KitError:
 
 
 class ConfigurationError(KitError):
-    """The kit is wired wrong; the message says what to set."""
+    """The kit is wired wrong, and the message says what to set; or a store's code is, and the cause says where."""
 
 
 class StorageError(KitError):
-    """A store could not do what was asked; nothing is half-written and the cause is kept."""
+    """A store could not do what was asked, and the cause is kept.
+
+    Nothing is half-written. But where it was the answer that got lost, all of it may have been: call again under the
+    same key where there is one, else look first.
+    """
 
 
 class StoredPlansError(StorageError):
@@ -219,10 +223,18 @@ class WebhookRejectedError(BillingError):
 
 @contextmanager
 def storage_errors(doing: str) -> Iterator[None]:
-    """Whatever a store raises within becomes a `StorageError` with its cause; the kit's own errors pass."""
+    """Whatever a store raises within becomes a `StorageError` with its cause; the kit's own errors pass.
+
+    A mistake in its code is `ConfigurationError`: no later call mends it.
+    """
     try:
         yield
     except KitError:
         raise
+    except (AttributeError, NameError, TypeError) as error:
+        raise ConfigurationError(
+            f"could not {doing}: {type(error).__name__} in the code of the store, or in what it calls; its cause says "
+            "where"
+        ) from error
     except Exception as error:
-        raise StorageError(f"could not {doing}: {type(error).__name__}. Nothing was changed; try again") from error
+        raise StorageError(f"could not {doing}: {type(error).__name__}; its cause says more") from error

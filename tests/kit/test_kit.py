@@ -122,6 +122,11 @@ def test_another_processs_write_is_seen_at_the_next_tick(world: World) -> None:
     assert not mine.gate.allows("acme", "aiAssistant")
 
 
+def refused(*_: object, **__: object) -> None:
+    """A verb of a store that is away."""
+    raise ConnectionRefusedError
+
+
 def test_a_change_of_everyone_outlives_a_store_that_fails(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that fails while a change is followed hides it from nobody: what is kept is forgotten all the same."""
     kit = world.kit()
@@ -132,7 +137,7 @@ def test_a_change_of_everyone_outlives_a_store_that_fails(world: World, monkeypa
     assert kit.gate.allows("acme", "aiAssistant")
     world.store.use_space(StripeSpace("acct_live", livemode=True))
     with monkeypatch.context() as broken:
-        broken.setattr(world.store, "load_plans", None)
+        broken.setattr(world.store, "load_plans", refused)
         with pytest.raises(StorageError):
             kit._tick()
     kit._tick()
@@ -156,7 +161,7 @@ def test_counters_that_are_away_close_creating_only(world: World, monkeypatch: p
     kit.gate.assign("acme", "pro", actor="admin", reason="comp")
     kit.gate.begin_keeping(world.store.load_plans().catalog)
     for verb in ("usage_of", "take"):
-        monkeypatch.setattr(counters, verb, None)
+        monkeypatch.setattr(counters, verb, refused)
     assert kit.gate.allows("acme", "aiAssistant")
     assert kit.gate.check_feature("newcomer", "aiAssistant").reason is Reason.NOT_IN_PLAN
     assert asyncio.run(kit.async_gate.check_feature("another", "aiAssistant")).reason is Reason.NOT_IN_PLAN
