@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -23,14 +25,14 @@ from kuploy_saas_kit.adapters.sql.layout import SqlLayout, Tables
 from kuploy_saas_kit.errors import StorageError
 from kuploy_saas_kit.license import LicenseStatus
 from kuploy_saas_kit.plans import Operation, Reason
-from kuploy_saas_kit.plans.ports import MeterEntry
+from kuploy_saas_kit.plans.ports import MeterEntry, Taken, TakeOutcome
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW
 from kuploy_saas_kit.testing.conformance.billing import LIVE, ROW, TEST_MODE, made, mapping
 from kuploy_saas_kit.testing.conformance.license import CLAIM, RECORD
 from kuploy_saas_kit.testing.conformance.plans import CATALOG, PRO, assignment
 from kuploy_saas_kit.testing.conformance.threads import FromThreads
-from kuploy_saas_kit.testing.conformance.usage import claims
+from kuploy_saas_kit.testing.conformance.usage import claims, used
 from kuploy_saas_kit.testing.servers import PostgresServer, postgres_schema
 
 if reason := why_no_postgres():
@@ -173,6 +175,28 @@ def test_a_connection_that_is_cut_at_each_request(
             assert requests > 0, name
             assert (rows.kept() != before) is (name in WRITING), name
             proxy.left = None
+
+
+@pytest.mark.parametrize("opened", [called, awaited])
+def test_each_answer_is_lost(proxy: Proxy, opened: Callable[[str], Any]) -> None:
+    """A take may have been done then, and the error says so; asked again under its key, as it says, it is done once."""
+    with opened(proxy.url) as store:
+        (before, _), again = used(store), list[TakeOutcome]()
+        for answers in count():
+            take, proxy.answers = partial(_take_under, f"lost{answers}"), answers
+            said = raised(take, store)
+            proxy.answers = None
+            if not said:
+                break
+            assert "whether it was done is not known: ask again under the same key" in said
+            again.append(take(store).outcome)
+            assert used(store)[0] == before + answers + 1
+        assert again == [*(TakeOutcome.TAKEN for _ in again[1:]), TakeOutcome.HELD]  # the last one was COMMIT's
+
+
+def _take_under(key: str, store: Any) -> Taken:
+    taken: Taken = store.take(claims(cap=99), key=key)
+    return taken
 
 
 def raised(verb: Verb, store: object) -> str:

@@ -55,13 +55,14 @@ class Way(ABC):
 class Proxy(Way):
     """A way to a PostgreSQL server that is cut after so many requests more, whatever sends them.
 
-    While it *is_frozen* it takes what comes, connections too, and hands on nothing. *beginnings* are what each
-    connection began with.
+    After *answers* more it hangs up in place of handing the next one on. While it *is_frozen* it takes what comes,
+    connections too, and hands on nothing. *beginnings* are what each connection began with.
     """
 
     def __init__(self, server: str, folder: Path) -> None:
         self.left: int | None = None
         self.is_frozen = False
+        self.answers: int | None = None
         self.beginnings: list[bytes] = []
         socket_file = ".s.PGSQL.5432"
         place, _, options = server.partition("host=")
@@ -76,7 +77,7 @@ class Proxy(Way):
             while True:
                 ready, _, _ = select.select([client, server], [], [])
                 came = ready[0].recv(1 << 16)
-                if not came or (ready[0] is client and self._is_cut()):
+                if not came or (self._is_cut() if ready[0] is client else self._is_lost()):
                     return
                 if self.is_frozen:
                     continue
@@ -87,3 +88,9 @@ class Proxy(Way):
             return False
         self.left -= 1
         return self.left < 0
+
+    def _is_lost(self) -> bool:
+        if self.answers is None:
+            return False
+        self.answers -= 1
+        return self.answers < 0

@@ -17,7 +17,8 @@ from sqlalchemy import Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
-from kuploy_saas_kit.adapters.sql.connection import driver_needed, storage_errors
+from kuploy_saas_kit.adapters.sql.connection import driver_needed
+from kuploy_saas_kit.adapters.sql.failures import storage_errors
 from kuploy_saas_kit.errors import ConfigurationError, StorageError
 
 _URLS: Final = {"sqlite": "sqlite+pysqlite://", "postgresql": "postgresql+psycopg://"}

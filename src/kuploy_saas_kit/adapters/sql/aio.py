@@ -23,10 +23,10 @@ from kuploy_saas_kit.adapters.sql.connection import (
     ping_when_idle,
     pool_options,
     prepare_sqlite,
-    storage_errors,
     transaction,
     wait_as_long_as_it_takes,
 )
+from kuploy_saas_kit.adapters.sql.failures import storage_errors
 from kuploy_saas_kit.adapters.sql.layout import SqlLayout, Tables, tables_of
 from kuploy_saas_kit.adapters.sql.migration import make_tables
 from kuploy_saas_kit.adapters.sql.store import (

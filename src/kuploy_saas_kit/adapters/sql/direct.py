@@ -18,7 +18,8 @@ from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection, QueuePoo
 
 from kuploy_saas_kit._clock import SystemClock
 from kuploy_saas_kit.adapters.sql import connection as sql
-from kuploy_saas_kit.adapters.sql.connection import NUMBERED, Ask, Rows, Turns, database_name, storage_error
+from kuploy_saas_kit.adapters.sql.connection import NUMBERED, Ask, Rows, Turns, database_name
+from kuploy_saas_kit.adapters.sql.failures import storage_error
 from kuploy_saas_kit.errors import ConfigurationError
 from kuploy_saas_kit.license.forks import mend_after_fork
 

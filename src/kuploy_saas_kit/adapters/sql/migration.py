@@ -9,7 +9,8 @@ from uuid import uuid4
 from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.schema import CreateTable
 
-from kuploy_saas_kit.adapters.sql.connection import OutdatedTables, upsert
+from kuploy_saas_kit.adapters.sql.connection import upsert
+from kuploy_saas_kit.adapters.sql.failures import OutdatedTables
 from kuploy_saas_kit.adapters.sql.function import has_function, make_function
 from kuploy_saas_kit.adapters.sql.layout import SCHEMA_VERSION, SqlLayout, Tables, tables_of
 from kuploy_saas_kit.errors import ConfigurationError

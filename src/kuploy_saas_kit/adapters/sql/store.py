@@ -23,11 +23,11 @@ from kuploy_saas_kit.adapters.sql.connection import (
     ping_when_idle,
     pool_options,
     prepare_sqlite,
-    storage_errors,
     transaction,
     wait_as_long_as_it_takes,
 )
 from kuploy_saas_kit.adapters.sql.direct import direct_of
+from kuploy_saas_kit.adapters.sql.failures import storage_errors
 from kuploy_saas_kit.adapters.sql.layout import SqlLayout, Tables, tables_of
 from kuploy_saas_kit.adapters.sql.license import IdentityVerbs, LeaseVerbs, LicenseVerbs
 from kuploy_saas_kit.adapters.sql.meters import AnnouncementVerbs, MeterVerbs

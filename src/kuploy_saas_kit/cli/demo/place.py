@@ -13,7 +13,8 @@ from sqlalchemy import make_url
 
 from kuploy_saas_kit._clock import Clock
 from kuploy_saas_kit.adapters import RedisStore, SqlLayout, SqlStore
-from kuploy_saas_kit.adapters.sql.connection import database_name, storage_errors
+from kuploy_saas_kit.adapters.sql.connection import database_name
+from kuploy_saas_kit.adapters.sql.failures import storage_errors
 from kuploy_saas_kit.errors import ConfigurationError
 from kuploy_saas_kit.license.ports import ClientStore
 from kuploy_saas_kit.plans.ports import CountingStore
