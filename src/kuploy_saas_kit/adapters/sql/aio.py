@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
@@ -112,7 +113,8 @@ class AsyncBoundStore(AwaitedPlans, AwaitedCounting):
 class AsyncSqlStore(AwaitedPlans, AwaitedCounting):
     """Implements the async ports in SQLite (aiosqlite) or PostgreSQL (psycopg), on the tables of `SqlStore`.
 
-    `AsyncSqlStore.from_url` takes the same URLs. Close it in the event loop that used it.
+    `AsyncSqlStore.from_url` takes the same URLs. Close it in the event loop that used it. With SQLite a verb whose
+    caller is cancelled comes to its end all the same.
     """
 
     def __init__(self, engine: AsyncEngine, *, layout: SqlLayout | None = None, clock: Clock | None = None) -> None:
@@ -121,6 +123,7 @@ class AsyncSqlStore(AwaitedPlans, AwaitedCounting):
         self._tables = tables_of(layout or SqlLayout())
         self._clock = clock
         self._pid = os.getpid()
+        self._unended: set[asyncio.Task[Any]] = set()
 
     @classmethod
     def from_url(cls, url: str, *, layout: SqlLayout | None = None, clock: Clock | None = None) -> AsyncSqlStore:
@@ -146,13 +149,35 @@ class AsyncSqlStore(AwaitedPlans, AwaitedCounting):
         return AsyncBoundStore(connection, self._tables, self._clock)
 
     async def close(self) -> None:
-        """Let go of all connections; the next verb opens new ones."""
+        """Let go of all connections, once verbs whose callers went away have ended; the next verb opens new ones."""
+        loop = asyncio.get_running_loop()  # after a fork there are the parent's too
+        unended = [task for task in self._unended if task.get_loop() is loop]
+        if unended:
+            await asyncio.wait(unended)
         await self._engine.dispose()
 
     async def _run(self, verb: Callable[[AllVerbs], T]) -> T:
         return await self._with_connection(verb)
 
     async def _with_connection(self, verb: Callable[[_OneConnection], T]) -> T:
+        if self._engine.dialect.name != "sqlite":
+            return await self._connected(verb)
+        return await self._to_its_end(self._connected(verb))
+
+    async def _to_its_end(self, verb: Coroutine[Any, Any, T]) -> T:
+        """Whoever waits may be cancelled, the verb goes on: SQLite's lock outlives a statement that nobody fetches."""
+        task = asyncio.create_task(verb)
+        self._unended.add(task)
+        task.add_done_callback(self._ended)
+        await asyncio.wait([task])
+        return task.result()
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._unended.discard(task)
+        if not task.cancelled():
+            task.exception()  # where its caller went away nobody else asks for it, and asyncio would report that
+
+    async def _connected(self, verb: Callable[[_OneConnection], T]) -> T:
         if self._pid != os.getpid():  # after a fork the parent's connections are left to the parent
             self._engine.sync_engine.dispose(close=False)
             self._pid = os.getpid()
