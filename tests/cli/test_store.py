@@ -41,8 +41,10 @@ def test_migrate_makes_the_tables_and_may_run_twice(instance: Instance) -> None:
 
 
 def test_migrate_where_no_file_can_be(instance: Instance) -> None:
-    """A folder that does not exist is one line."""
-    assert instance.run("store", "migrate", "--store", "sqlite:///no/folder/kit.db").status == 2
+    """A folder that does not exist is one line, which says so."""
+    ran = instance.run("store", "migrate", "--store", "sqlite:///no/folder/kit.db")
+    assert ran.status == 2
+    assert "is its folder there" in ran.one_line
 
 
 def test_tables_of_a_layout_of_the_hosts(instance: Instance) -> None:

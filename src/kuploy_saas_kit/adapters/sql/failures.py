@@ -22,6 +22,34 @@ _NO_TABLE: Final = (
     "UndefinedFunction",
     "InvalidSchemaName",
 )
+_CROWDED: Final = "53300"  # whoever is not let in hears no SQLSTATE, but one of these
+_SIGNS_OF_CROWD: Final = ("too many clients", "too many connections", "remaining connection slots")
+
+_TROUBLES: Final = {
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "is its folder there, and may this process write to it?"),
+    sqlite3.SQLITE_READONLY: (
+        "cannot be written to",
+        "this process must be allowed to write the file, and its folder, in which SQLite keeps two more",
+    ),
+    sqlite3.SQLITE_FULL: ("has no room", "make some on its disk, then try again"),
+    sqlite3.SQLITE_IOERR: (
+        "was failed by its disk",
+        "see the system's log; the disk must be a local one, with room on it",
+    ),
+    sqlite3.SQLITE_CORRUPT: ("is damaged", "stop all that use it, and put a backup in its place"),
+    sqlite3.SQLITE_NOTADB: ("is no SQLite database", "name another file, or put a backup in its place"),
+    "42501": ("does not let this user do what was asked", "grant it more"),
+    "25006": (
+        "takes no writes, as a replica or a read-only transaction",
+        "after a failover try again, else give the kit the URL of the primary",
+    ),
+    "53100": ("has no room", "make some on the server's disk, then try again"),
+    _CROWDED: (
+        "lets no more connections in",
+        "make pools smaller, end what keeps connections for nothing, or raise max_connections",
+    ),
+}
+"""What SQLite's error codes and SQLSTATEs mean, and what to do."""
 
 
 class OutdatedTables(SQLAlchemyError):  # noqa: N818 - whoever asks gets the `StorageError` that it becomes
@@ -53,10 +81,11 @@ def _explained(error: SQLAlchemyError, dialect: Dialect, name: str, migrate: str
     passing = _passing(error, cause, said, name)
     if passing is not None:
         return passing
+    if (code := _code(cause, said)) in _TROUBLES:
+        is_so, do = _TROUBLES[code]
+        return f"{name} {is_so}; nothing is half-written: {do}"
     if isinstance(error, OutdatedTables) or any(sign in said for sign in _NO_TABLE):
         return f"{name} does not have the kit's tables as this version knows them: {migrate}"
-    if "InsufficientPrivilege" in said:
-        return f"{name} does not let this user do what was asked: grant it more; nothing is half-written"
     if isinstance(error, PoolTimeoutError):
         return (
             f"all connections to {name} that the engine's pool may open are in use; nothing is half-written: try "
@@ -93,6 +122,15 @@ def _passing(error: SQLAlchemyError, cause: BaseException | None, said: str, nam
     return None
 
 
+def _code(cause: BaseException | None, said: str) -> int | str | None:
+    """A key of `_TROUBLES`, if there is one for what happened."""
+    if any(sign in said for sign in _SIGNS_OF_CROWD):
+        return _CROWDED
+    of_sqlite: int | None = getattr(cause, "sqlite_errorcode", None)
+    of_postgresql: str | None = getattr(cause, "sqlstate", None)
+    return of_postgresql if of_sqlite is None else _primary(of_sqlite)
+
+
 def _is_outside(error: SQLAlchemyError, cause: BaseException, dialect: Dialect) -> bool:
     """Whether no connection was made: then there is no statement, and PostgreSQL did not say what was wrong with it."""
     unasked = isinstance(error, DBAPIError) and error.statement is None
@@ -100,5 +138,9 @@ def _is_outside(error: SQLAlchemyError, cause: BaseException, dialect: Dialect) 
 
 
 def _is_busy(cause: BaseException | None, said: str) -> bool:
-    code = getattr(cause, "sqlite_errorcode", 0)
-    return code & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} or "database is locked" in said
+    code = _primary(getattr(cause, "sqlite_errorcode", sqlite3.SQLITE_OK))
+    return code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} or "database is locked" in said
+
+
+def _primary(extended: int) -> int:
+    return extended & 0xFF
