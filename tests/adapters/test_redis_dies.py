@@ -67,7 +67,7 @@ VERBS: dict[str, Verb] = {
     "take_lease": lambda store: store.take_lease("sync", "a", MINUTE),
     "drop_lease": lambda store: store.drop_lease("sweep", "a"),
 }
-NO_VERBS = {"from_url", "migrate", "erase", "async_store", "watch_changes", "close"}
+NO_VERBS = {"from_url", "migrate", "erase", "async_store", "watch_changes", "after_fork", "close"}
 """What a store has beside verbs. `erase` is many commands and may be done again."""
 AWAITED = [name for name in VERBS if name.split(" ")[0] in {*dir(AwaitedCounting), "publish_change"}]
 
@@ -241,7 +241,7 @@ def test_a_connection_that_died_in_its_sleep(direct: RedisStore, proxy: Proxy, o
     """After idle time a connection is tried before anything is sent over it, and another one taken where it is dead."""
     with OPENERS[opener](proxy.url) as store:
         store.usage_of("acme")
-        (connection,) = pool_of(store)._available_connections
+        (connection,) = pool_of(store)._get_free_connections()
         connection.next_health_check = 0.0
         proxy.line = Line.CUT_ONCE
         assert store.take(claims(cap=9)).outcome == "taken"
@@ -351,6 +351,7 @@ def test_a_user_who_may_not(direct: RedisStore, server: RedisServer) -> None:
         ("MISCONF Redis is configured to save RDB snapshots, but it is not able to persist on disk.", "disk"),
         ("ERR Error running script: @user_script: 19: -MISCONF Redis is configured to save RDB snapshots", "disk"),
         ("OOM command not allowed when used memory > 'maxmemory'. script: f_6724, on @user_script:19.", "maxmemory"),
+        ("ERR max number of clients reached", "maxclients"),
         ("NOAUTH Authentication required.", "another user or password"),
         ("WRONGPASS invalid username-password pair or user is disabled.", "another user or password"),
     ],

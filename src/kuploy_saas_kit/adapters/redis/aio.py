@@ -9,7 +9,15 @@ from typing import Any, TypeVar
 from kuploy_saas_kit._clock import Clock
 from kuploy_saas_kit.adapters.awaited import AwaitedCounting
 from kuploy_saas_kit.adapters.redis.asking import Asked, Asking
-from kuploy_saas_kit.adapters.redis.client import async_client_for, errors, send_once_async, unanswered
+from kuploy_saas_kit.adapters.redis.client import (
+    async_client_for,
+    errors,
+    left_to_the_parent,
+    send_once_async,
+    turns_for,
+    unanswered,
+)
+from kuploy_saas_kit.license.forks import mend_after_fork
 
 T = TypeVar("T")
 
@@ -24,6 +32,9 @@ class AsyncRedisStore(AwaitedCounting):
     def __init__(self, client: Any, *, prefix: str = "kuploy-saas-kit", clock: Clock | None = None) -> None:
         self._client = client
         self._asking = Asking(prefix, clock)
+        self._turns = turns_for(client)
+        self._left: list[object] = []
+        mend_after_fork(self)
 
     @classmethod
     def from_url(cls, url: str, *, prefix: str = "kuploy-saas-kit", clock: Clock | None = None) -> AsyncRedisStore:
@@ -37,11 +48,18 @@ class AsyncRedisStore(AwaitedCounting):
     async def close(self) -> None:
         """Let go of all connections; the next verb opens new ones."""
         await self._client.aclose()
+        self._turns = turns_for(self._client)  # those that were waited for belong to one event loop
+
+    def after_fork(self) -> None:
+        """Called in the child: what is open belongs to the parent, and so does who waits."""
+        self._left.append(left_to_the_parent(self._client))
+        self._turns = turns_for(self._client)
 
     async def _run(self, verb: Callable[[Any], Any]) -> Any:
         asked: Asked[Any] = verb(self._asking)
         try:
-            return asked.read(await self._sent(asked))
+            async with self._turns:
+                return asked.read(await self._sent(asked))
         except errors().RedisError as error:
             raise unanswered(error) from error
 

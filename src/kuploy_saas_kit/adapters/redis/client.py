@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from copy import copy
 from importlib import import_module
 from typing import Any, Final
 
 from kuploy_saas_kit.errors import ConfigurationError, StorageError
 
+_WAIT_SECONDS: Final = 5
+"""So long whoever needs a connection waits for one."""
+
 _OPTIONS: Final = {
+    # So many connections a process opens, unless the URL has another number.
+    "max_connections": 50,
     # With the older protocol nothing but answers comes over a connection: whatever is left on one is noticed.
     "protocol": 2,
     "decode_responses": True,
@@ -19,6 +27,14 @@ _OPTIONS: Final = {
 }
 
 _REFUSALS: Final = (
+    (
+        ("Too many connections", "No connection available"),
+        "was not asked: all connections are in use. Try again, or raise max_connections in the URL or pool",
+    ),
+    (
+        ("max number of clients reached",),
+        "has as many clients as it allows: raise its maxclients, or look who keeps connections",
+    ),
     (
         ("OutOfMemoryError", "-OOM "),
         "is out of memory: raise its maxmemory, or look what fills it; what gives room back works all the same",
@@ -46,24 +62,68 @@ _REFUSALS: Final = (
 def client_for(url: str) -> Any:
     """A client for threads. Connecting and asking after idle time is tried twice, at once; see `send_once`."""
     retry = package("redis.retry").Retry(package("redis.backoff").NoBackoff(), 1)
-    return _made(package("redis"), url, retry)
+    return _made(package("redis"), "BlockingConnectionPool", url, retry=retry, timeout=_WAIT_SECONDS)
 
 
 def async_client_for(url: str) -> Any:
-    """A client for event loops, as `client_for` makes them for threads."""
+    """A client for event loops, as `client_for` makes them for threads. It is used in `turns_for` it."""
     retry = package("redis.asyncio.retry").Retry(package("redis.backoff").NoBackoff(), 1)
-    return _made(package("redis.asyncio"), url, retry)
+    return _made(package("redis.asyncio"), "ConnectionPool", url, retry=retry)
 
 
-def _made(module: Any, url: str, retry: Any) -> Any:
+def _made(module: Any, pool: str, url: str, **options: Any) -> Any:
     try:
-        return module.Redis.from_url(url, retry=retry, **_OPTIONS)
+        return module.Redis.from_pool(getattr(module, pool).from_url(url, **_OPTIONS, **options))
     except ValueError:
         # The cause may show a part of the password, where that has a slash in it.
         raise ConfigurationError(
             "this is no Redis URL; examples: redis://host/0, rediss://user:password@host/0, unix:///path/redis.sock; "
             "special characters of a password are written as in `%2F`"
         ) from None
+
+
+class Turns:
+    """Lets *count* at a time go on. Who waits in vain raises what a pool raises that has no connection.
+
+    The waiting pool of `redis.asyncio` does the same, and costs a tenth of a verb.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = asyncio.Semaphore(count)
+
+    async def __aenter__(self) -> None:
+        if not self._free.locked():
+            await self._free.acquire()
+            return
+        try:
+            async with asyncio.timeout(_WAIT_SECONDS):
+                await self._free.acquire()
+        except TimeoutError as error:
+            raise errors().ConnectionError("No connection available") from error
+
+    async def __aexit__(self, *_: object) -> None:
+        self._free.release()
+
+
+def turns_for(client: Any) -> AbstractAsyncContextManager[None]:
+    """Turns for as many as the pool of *client* has connections, where it would raise for one more."""
+    pool = getattr(client, "connection_pool", None)
+    if pool is None or hasattr(pool, "timeout"):
+        return nullcontext()  # a cluster, or a pool that waits by itself
+    return Turns(pool.max_connections)
+
+
+def left_to_the_parent(client: Any) -> object:
+    """What a client of `redis.asyncio` had open when the process was forked; from now on it opens its own.
+
+    Keep the answer. A connection that is let go of is closed, and the parent's event loop hears no more of it.
+    """
+    pool = getattr(client, "connection_pool", None)
+    if pool is None:
+        return None
+    left = copy(pool)
+    pool.reset()
+    return left
 
 
 def send_once(client: Any, command: Sequence[bytes]) -> Any:
