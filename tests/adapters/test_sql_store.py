@@ -4,10 +4,12 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from traceback import format_exception
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, event, inspect, text
@@ -27,6 +29,7 @@ from kuploy_saas_kit.testing.conformance.base import MINUTE, race
 from kuploy_saas_kit.testing.conformance.billing import LIVE, TEST_MODE, made, mapping
 from kuploy_saas_kit.testing.conformance.license import RECORD
 from kuploy_saas_kit.testing.conformance.plans import CATALOG, FREE
+from kuploy_saas_kit.testing.conformance.threads import FromThreads
 from kuploy_saas_kit.testing.conformance.usage import INSTANCE_COUNTER, ORG_COUNTER, claims, seed
 from kuploy_saas_kit.testing.servers import PostgresServer
 
@@ -63,6 +66,16 @@ def store(url: str) -> Iterator[SqlStore]:
     store = SqlStore.from_url(url)
     yield store
     store.close()
+
+
+def called(url: str) -> Any:
+    """The store."""
+    return closing(SqlStore.from_url(url))
+
+
+def awaited(url: str) -> FromThreads:
+    """The awaited store behind a sync face."""
+    return FromThreads(lambda: AsyncSqlStore.from_url(url))
 
 
 def rows(store: SqlStore, query: str) -> list[tuple[object, ...]]:
@@ -251,6 +264,20 @@ def test_a_locked_file(tmp_path: Path) -> None:
     store.take(claims())
     assert store.usage_of("acme") == {"maxProjects": 1}
     store.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes are other ones there")
+@pytest.mark.parametrize("opened", [called, awaited])
+def test_who_may_read_a_file(tmp_path: Path, opened: Callable[[str], Any]) -> None:
+    """A new one and those beside it are for their owner, as a license key is in them; a mode of the host's stays."""
+    new, hosts = tmp_path / "new.db", tmp_path / "hosts.db"
+    hosts.touch()
+    hosts.chmod(0o640)
+    for file, mode in ((new, 0o600), (hosts, 0o640)):
+        with opened(f"sqlite:///{file}") as store:
+            store.migrate()
+            modes = {each.name: each.stat().st_mode & 0o777 for each in tmp_path.glob(f"{file.name}*")}
+        assert modes == dict.fromkeys([file.name, f"{file.name}-shm", f"{file.name}-wal"], mode)
 
 
 def test_no_value_is_shown(store: SqlStore) -> None:

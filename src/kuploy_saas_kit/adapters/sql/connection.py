@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, Dialect, Engine, TextClause, event, func, make_url, select, text
@@ -230,10 +231,19 @@ def driver_needed(url: URL) -> Iterator[None]:
 
 
 def prepare_sqlite(engine: Engine) -> None:
-    """Write-ahead logging, and transactions that take the write lock when they begin instead of failing later."""
+    """Write-ahead logging, and transactions that take the write lock when they begin instead of failing later.
+
+    A file that is not there is made for its owner only: the license key is in it. What SQLite puts beside it follows.
+    """
     if engine.dialect.name != "sqlite":
         return
     engine.update_execution_options(**{_PREPARED: True})
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(_dialect: Dialect, _record: object, args: Sequence[str], parameters: dict[str, Any]) -> None:
+        if not parameters.get("uri", False):
+            with suppress(OSError):  # it is there, or SQLite says why it cannot be
+                Path(args[0]).touch(mode=0o600, exist_ok=False)
 
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: object) -> None:
