@@ -289,6 +289,24 @@ def test_a_client_of_the_hosts(server: RedisServer) -> None:
             store.async_store()
 
 
+def test_a_client_that_answers_with_bytes(server: RedisServer) -> None:
+    """A client without `decode_responses`, as clients are unless they are told, is a mistake of wiring."""
+    import redis  # noqa: PLC0415 - where it is missing these tests are skipped
+
+    with pytest.raises(ConfigurationError, match="decode_responses=True"):
+        RedisStore(redis.Redis.from_url(server.url))
+    with pytest.raises(ConfigurationError, match="decode_responses=True"):
+        AsyncRedisStore(redis.asyncio.Redis.from_url(server.url))
+
+
+@pytest.mark.parametrize("prefix", ["", "}kit"])
+@pytest.mark.parametrize("kind", [RedisStore, AsyncRedisStore])
+def test_a_prefix_without_a_hash_tag(kind: type[RedisStore], prefix: str) -> None:
+    """Under such a prefix a cluster would keep the keys of one take on several nodes."""
+    with pytest.raises(ConfigurationError, match="hash tag"):
+        kind.from_url("redis://localhost", prefix=prefix)
+
+
 def test_without_the_client_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is missing is named, with what to install."""
     monkeypatch.setitem(sys.modules, "redis", None)

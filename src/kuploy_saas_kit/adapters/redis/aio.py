@@ -13,6 +13,7 @@ from kuploy_saas_kit.adapters.redis.client import (
     async_client_for,
     errors,
     left_to_the_parent,
+    refuse_bytes,
     send_once_async,
     turns_for,
     unanswered,
@@ -30,6 +31,7 @@ class AsyncRedisStore(AwaitedCounting):
     """
 
     def __init__(self, client: Any, *, prefix: str = "kuploy-saas-kit", clock: Clock | None = None) -> None:
+        refuse_bytes(client)
         self._client = client
         self._asking = Asking(prefix, clock)
         self._turns = turns_for(client)

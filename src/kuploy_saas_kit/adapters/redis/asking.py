@@ -18,6 +18,7 @@ from kuploy_saas_kit.adapters._rules import (
 )
 from kuploy_saas_kit.adapters.redis import feed, scripts
 from kuploy_saas_kit.adapters.redis.scripts import Script
+from kuploy_saas_kit.errors import ConfigurationError
 from kuploy_saas_kit.license.ports import ClaimRecord, Lease, LicenseRecord, LicenseSaved
 from kuploy_saas_kit.plans.ports import (
     INSTANCE,
@@ -65,6 +66,10 @@ class Asking:
     """
 
     def __init__(self, prefix: str, clock: Clock | None = None) -> None:
+        if prefix[:1] in {"", "}"}:
+            raise ConfigurationError(
+                f"{prefix!r} cannot begin the keys of a store in Redis: without a hash tag a cluster spreads them"
+            )
         self.prefix = f"{{{prefix}}}"
         self._root = self.prefix.encode()
         self._used = self._key("used:")

@@ -66,7 +66,7 @@ def client_for(url: str) -> Any:
 
 
 def async_client_for(url: str) -> Any:
-    """A client for event loops, as `client_for` makes them for threads. It is used in `turns_for` it."""
+    """A client for event loops, as `client_for` makes them for threads. A verb waits for its turn: see `turns_for`."""
     retry = package("redis.asyncio.retry").Retry(package("redis.backoff").NoBackoff(), 1)
     return _made(package("redis.asyncio"), "ConnectionPool", url, retry=retry)
 
@@ -80,6 +80,13 @@ def _made(module: Any, pool: str, url: str, **options: Any) -> Any:
             "this is no Redis URL; examples: redis://host/0, rediss://user:password@host/0, unix:///path/redis.sock; "
             "special characters of a password are written as in `%2F`"
         ) from None
+
+
+def refuse_bytes(client: Any) -> None:
+    """`ConfigurationError` for a client of the host's that answers with bytes, as they do unless they are told."""
+    encoder_of = getattr(client, "get_encoder", None)
+    if encoder_of is not None and not encoder_of().decode_responses:
+        raise ConfigurationError("this Redis client answers with bytes: make it with decode_responses=True")
 
 
 class Turns:
