@@ -1,8 +1,11 @@
 """The first moments of a kit."""
 
+import os
+import signal
 import threading
 from collections.abc import Callable, Mapping
-from typing import Self
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self, cast
 
 import pytest
 from tests.kit.world import CATALOG, make_world
@@ -10,6 +13,7 @@ from tests.kit.world import CATALOG, make_world
 from kuploy_saas_kit import CatalogAuthority
 from kuploy_saas_kit.adapters import MemoryStore
 from kuploy_saas_kit.errors import StoredPlansError
+from kuploy_saas_kit.license.refresher import Refresher
 from kuploy_saas_kit.model.subscription import OrgSubscription
 from kuploy_saas_kit.plans import Plan, Price
 from kuploy_saas_kit.plans.ports import StoredPlans
@@ -47,6 +51,46 @@ def test_a_second_start_waits_for_changes_no_second_time() -> None:
         with kit:
             assert store.waiting == 1
         assert store.waiting == 0
+
+
+class Interrupted:
+    """A refresher that is asked whether it is orphaned, and meanwhile somebody else comes first."""
+
+    def __init__(self, refresher: Refresher, meanwhile: Callable[[], None]) -> None:
+        self._refresher = refresher
+        self._meanwhile: Callable[[], None] | None = meanwhile
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._refresher, name)
+
+    @property
+    def is_orphaned(self) -> bool:
+        answer = self._refresher.is_orphaned
+        meanwhile, self._meanwhile = self._meanwhile, None
+        if meanwhile is not None:
+            with ThreadPoolExecutor(1) as thread:
+                thread.submit(meanwhile).result()
+        return answer
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_the_first_questions_in_a_child_wake_it_once() -> None:
+    """Two that ask at the same moment after a fork start the background once, and all of it ends with the kit."""
+    store = Signalling()
+    with make_world(store) as world:
+        world.keys = None
+        with world.kit() as kit:
+            child = os.fork()
+            if child == 0:  # pragma: no cover - it ends here, and coverage with it
+                signal.alarm(20)
+                of_parent = store.waiting
+                kit._refresher = cast("Refresher", Interrupted(kit._refresher, kit.wake))
+                kit.wake()
+                woken = store.waiting - of_parent
+                kit.stop()
+                os._exit(0 if (woken, store.waiting) == (1, of_parent) else 1)
+            assert os.waitpid(child, 0)[1] == 0
 
 
 def test_all_threads_are_told_before_one_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

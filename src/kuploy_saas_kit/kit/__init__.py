@@ -1,7 +1,8 @@
 """`SaasKit`: one object for hosts that want no wiring of their own."""
 
 from kuploy_saas_kit.kit.boot import seed_plans
-from kuploy_saas_kit.kit.config import CatalogAuthority, KeysSource, KitConfig, keys_from_env
+from kuploy_saas_kit.kit.config import CatalogAuthority, KeysSource, KitConfig, KitSettings, keys_from_env
+from kuploy_saas_kit.kit.ports import KitStore
 from kuploy_saas_kit.kit.reports import PlanSave, RunReport
 from kuploy_saas_kit.kit.saas_kit import SaasKit
 
@@ -9,6 +10,8 @@ __all__ = [
     "CatalogAuthority",
     "KeysSource",
     "KitConfig",
+    "KitSettings",
+    "KitStore",
     "PlanSave",
     "RunReport",
     "SaasKit",

@@ -6,11 +6,14 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
+from kuploy_saas_kit._clock import Clock
 from kuploy_saas_kit.license.config import LicenseConfig
+from kuploy_saas_kit.license.ports import ClientStore
 from kuploy_saas_kit.model.plan import PlanCatalog
 from kuploy_saas_kit.plans.policy import GatePolicy
+from kuploy_saas_kit.plans.ports import CountingStore
 
 if TYPE_CHECKING:
     from kuploy_saas_kit.stripe_provision import StripeKeys
@@ -46,6 +49,22 @@ class KitConfig:
     namespace: str | None = None
     stripe_base_url: str | None = None
     on_subscription_change: OnChange | None = None
+
+
+class KitSettings(TypedDict, total=False):
+    """What `SaasKit.from_env` takes beside the store: fields of `KitConfig`, and what `SaasKit` takes by name."""
+
+    license: LicenseConfig | None
+    policy: GatePolicy | None
+    catalog_authority: CatalogAuthority
+    bootstrap: PlanCatalog | None
+    namespace: str | None
+    stripe_base_url: str | None
+    on_subscription_change: OnChange | None
+    license_store: ClientStore | None
+    usage_store: CountingStore | None
+    stripe: KeysSource | None
+    clock: Clock | None
 
 
 def keys_from_env(environ: Mapping[str, str] | None = None) -> StripeKeys | None:

@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack
 
 from kuploy_saas_kit._clock import Clock, SystemClock
 from kuploy_saas_kit.errors import (
     BillingDisabledError,
     CatalogAuthorityError,
-    ConfigurationError,
     InvalidValueError,
     KitError,
     PlanVersionConflictError,
@@ -27,11 +26,14 @@ from kuploy_saas_kit.errors import (
     storage_errors,
 )
 from kuploy_saas_kit.kit.boot import make_embedded_tables, product_catalog, require_tables, seed_plans
-from kuploy_saas_kit.kit.config import CatalogAuthority, KeysSource, KitConfig, keys_from_env
+from kuploy_saas_kit.kit.config import CatalogAuthority, KeysSource, KitConfig, KitSettings, keys_from_env
+from kuploy_saas_kit.kit.ports import KitStore, async_part, billing_part, license_part, main_part, usage_part
 from kuploy_saas_kit.kit.reports import Carried, PlanSave, RunReport
 from kuploy_saas_kit.kit.usage import CountedUsage
 from kuploy_saas_kit.license.client import LicenseClient
 from kuploy_saas_kit.license.config import LicenseConfig
+from kuploy_saas_kit.license.forks import mend_after_fork
+from kuploy_saas_kit.license.ports import ClientStore
 from kuploy_saas_kit.license.refresher import Refresher
 from kuploy_saas_kit.license.snapshot import LicenseSnapshot
 from kuploy_saas_kit.model.plan import Plan, PlanCatalog
@@ -45,18 +47,13 @@ from kuploy_saas_kit.plans.ports import (
     ChangeWatch,
     CountingStore,
     Everyone,
-    PlansReplaced,
     StoredPlans,
 )
 from kuploy_saas_kit.plans.revisions import BOOTSTRAP, next_revision, selling_revision
 
 if TYPE_CHECKING:
-    from kuploy_saas_kit.stripe_provision import (
-        Checkout,
-        StripeGateway,
-        StripeProvisioner,
-        StripeWebhooks,
-    )
+    from kuploy_saas_kit.stripe_provision import Checkout, StripeGateway, StripeProvisioner, StripeWebhooks
+    from kuploy_saas_kit.stripe_provision.ports import BillingStore
 
 _log = logging.getLogger("kuploy_saas_kit.kit")
 
@@ -68,27 +65,30 @@ _DRIFT_CHECK: Final = timedelta(hours=6)
 class SaasKit:
     """License, plans and Stripe over one store, kept up to date by one daemon thread while it is started.
 
-    *store* implements the ports of plans, license and billing (`SqlStore`, `MemoryStore`); *license_store* and
-    *usage_store* take their ports over from it. *stripe* returns the keys; without it nothing is sold and everything
-    else works. Use it as a context manager, or call `start()` and `stop()`, or call `run_once()` from a scheduler.
+    *store* keeps everything (`SqlStore`, `DjangoStore`, `MemoryStore`), but for what *license_store* and *usage_store*
+    take over from it; a store that lacks verbs is `ConfigurationError`. *stripe* returns the keys; without it nothing
+    is sold and everything else works. Use it as a context manager, or call `start()` and `stop()`, or call
+    `run_once()` from a scheduler.
     """
 
     def __init__(
         self,
         config: KitConfig | LicenseConfig,
-        store: Any,
+        store: KitStore,
         *,
-        license_store: Any = None,
+        license_store: ClientStore | None = None,
         usage_store: CountingStore | None = None,
         stripe: KeysSource | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.config = config if isinstance(config, KitConfig) else KitConfig(license=config)
-        self._store = store
-        self._license_store = store if license_store is None else license_store
-        self._usage: CountingStore = store if usage_store is None else usage_store
+        self._store = main_part(store)
+        self._license_store = license_part(store, license_store)
+        self._usage = usage_part(store, usage_store)
         self._stores = tuple({id(one): one for one in (store, self._license_store, self._usage)}.values())
         self._keys = stripe
+        if stripe is not None and stripe is not keys_from_env:  # the environment need not have any
+            billing_part(store)
         self._clock = clock or SystemClock()
         policy = self.config.policy or GatePolicy(schema=self.config.license.product_schema)
         bootstrap = self.config.bootstrap
@@ -103,24 +103,26 @@ class SaasKit:
         # Stripe may take its time; what others must see within a second does not wait for it.
         self._carrier = Refresher(self._compare_when_due, name="kuploy-saas-kit-stripe")
         self._running = threading.RLock()
+        self._waking = threading.Lock()
         self._is_due = True
         self._next_compare = timedelta()
         self._next_drift_check: timedelta | None = None
         self._cursor: str | None = None
         self._watch: ChangeWatch | None = None
         self.license.on_publish(self._published)
+        mend_after_fork(self)
 
     @classmethod
-    def from_env(cls, store: Any, **settings: Any) -> Self:
+    def from_env(cls, store: KitStore, **settings: Unpack[KitSettings]) -> Self:
         """A kit configured by `LICENSE_*` and `STRIPE_*` variables.
 
         *settings* are fields of `KitConfig` (a *license* among them is taken instead of the variables), and
         *license_store*, *usage_store*, *stripe* and *clock* of `SaasKit`.
         """
-        wiring = {name: settings.pop(name) for name in _WIRING if name in settings}
-        settings.setdefault("license", None)
-        license_config = settings.pop("license") or LicenseConfig.from_env()
-        return cls(KitConfig(license=license_config, **settings), store, **{"stripe": keys_from_env, **wiring})
+        given: dict[str, Any] = {"stripe": keys_from_env, **settings}
+        wiring = {name: given.pop(name) for name in _WIRING if name in given}
+        license_config = given.pop("license", None) or LicenseConfig.from_env()
+        return cls(KitConfig(license=license_config, **given), store, **wiring)
 
     # Life
 
@@ -142,10 +144,17 @@ class SaasKit:
 
     def wake(self) -> None:
         """Start the background work again in the child of a fork, if it ran in the parent. Questions do so too."""
-        if self._refresher.is_orphaned:
-            self._running = threading.RLock()
-            self._watch = None  # its thread is the parent's
-            self._keep_up()
+        if not self._refresher.is_orphaned:
+            return
+        with self._waking:  # whoever comes second finds it done
+            if self._refresher.is_orphaned:
+                self._keep_up()
+
+    def after_fork(self) -> None:
+        """Mend what a fork breaks; called by itself in the child."""
+        self._running = threading.RLock()
+        self._waking = threading.Lock()
+        self._watch = None  # its thread is the parent's
 
     def _keep_up(self) -> None:
         self._refresher.start()
@@ -195,8 +204,9 @@ class SaasKit:
     @cached_property
     def async_gate(self) -> AsyncGate:
         """The gate for requests that await their store; the store must have an async side."""
-        store = _async_side(self._store)
-        usage = store if self._usage is self._store else _async_side(self._usage)
+        main: object = self._store
+        store = async_part(main)
+        usage = store if self._usage is main else async_part(self._usage)
         gate = AsyncGate(
             license=_Awake(self),
             plans=store,
@@ -213,7 +223,7 @@ class SaasKit:
         """Carries plans to Stripe; `BillingDisabledError` where the kit was made without a source of keys."""
         from kuploy_saas_kit.stripe_provision import StripeProvisioner  # noqa: PLC0415 - hosts without Stripe lack it
 
-        return StripeProvisioner(self.gateway, self._store, namespace=self.namespace)
+        return StripeProvisioner(self.gateway, self._billing, namespace=self.namespace)
 
     @cached_property
     def webhooks(self) -> StripeWebhooks:
@@ -222,7 +232,7 @@ class SaasKit:
 
         webhooks = StripeWebhooks(
             self.gateway,
-            self._store,
+            self._billing,
             secrets=self._webhook_secrets,
             namespace=self.namespace,
             on_change=self.config.on_subscription_change,
@@ -238,7 +248,7 @@ class SaasKit:
 
         return Checkout(
             self.gateway,
-            self._store,
+            self._billing,
             self.license,
             namespace=self.namespace,
             standings=self._store,
@@ -340,24 +350,23 @@ class SaasKit:
     def _replace_plans(self, done: Carried, catalog: PlanCatalog, revision: int, source: str) -> None:
         with storage_errors("store the plans"):
             wanted = next_revision(self._replaceable_plans(), revision, source)
-            replaced: PlansReplaced = self._store.replace_plans(catalog, revision=wanted, source=source)
+            replaced = self._store.replace_plans(catalog, revision=wanted, source=source)
         if replaced.changed or replaced.deactivated:
             done.plans = replaced
 
     def _replaceable_plans(self) -> StoredPlans:
         """What is stored, for those who are about to replace it: without a catalog also where it is none any more."""
         try:
-            stored: StoredPlans = self._store.load_plans()
+            return self._store.load_plans()
         except StoredPlansError as error:
             return error.stored
-        return stored
 
     def _provision(self, done: Carried, force: bool) -> None:  # noqa: FBT001 - a step of `_carry_out`
         if self._keys is None or self._keys() is None:
             return
         with storage_errors("use the keys' account and mode"):
             # Whatever the license permits: subscriptions of test mode end with going live.
-            self._store.use_space(self.gateway.space())
+            self._billing.use_space(self.gateway.space())
         if not self.license.snapshot().permits(Operation.PROVISION):
             return
         with storage_errors("load the plans"):
@@ -390,8 +399,7 @@ class SaasKit:
 
     def _stored_catalog(self) -> PlanCatalog | None:
         with storage_errors("load the plans"):
-            catalog: PlanCatalog | None = self._store.load_plans().catalog
-            return catalog
+            return self._store.load_plans().catalog
 
     def _org_changed(self, org_id: str | None) -> None:
         if org_id is not None:
@@ -409,6 +417,10 @@ class SaasKit:
             return namespace_for(self._license_store.ensure_instance_id(candidate))
 
     @cached_property
+    def _billing(self) -> BillingStore:
+        return billing_part(self._store)
+
+    @cached_property
     def gateway(self) -> StripeGateway:
         """Stripe, with the current keys; `BillingDisabledError` where the kit was made without a source of keys."""
         from kuploy_saas_kit.stripe_provision import StripeGateway  # noqa: PLC0415 - hosts without Stripe lack it
@@ -420,15 +432,6 @@ class SaasKit:
     def _webhook_secrets(self) -> tuple[str, ...]:
         keys = None if self._keys is None else self._keys()
         return () if keys is None else keys.webhook_secrets
-
-
-def _async_side(store: object) -> Any:
-    make = getattr(store, "async_store", None)
-    if make is None:
-        raise ConfigurationError(
-            f"{type(store).__name__} has no async side: make an AsyncGate over an async store of your own"
-        )
-    return make()
 
 
 class _Awake:

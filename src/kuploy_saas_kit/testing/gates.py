@@ -75,7 +75,7 @@ class FixedPlans:
 
 
 def gate_over(
-    store: Any,
+    store: CountingStore,
     *,
     tier: str = "growth",
     features: Iterable[str] | None = None,
@@ -99,12 +99,12 @@ def gate_over(
         limits=dict.fromkeys(KUPLOY_CLOUD.limits, UNLIMITED) if plan_limits is None else plan_limits,
         is_default=True,
     )
-    usage: CountingStore = store
+
     return Gate(
         license=FixedLicense(FixedSnapshot(grant)),
         plans=FixedPlans(PlanCatalog([plan])),
         subscriptions=_standings(store),
-        usage=usage,
+        usage=store,
         policy=GatePolicy(schema=KUPLOY_CLOUD),
     )
 
