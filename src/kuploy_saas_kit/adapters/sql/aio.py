@@ -30,6 +30,7 @@ from kuploy_saas_kit.adapters.sql.connection import (
 from kuploy_saas_kit.adapters.sql.failures import storage_errors
 from kuploy_saas_kit.adapters.sql.layout import SqlLayout, Tables, tables_of
 from kuploy_saas_kit.adapters.sql.migration import make_tables
+from kuploy_saas_kit.adapters.sql.savepoints import begin_before_savepoints
 from kuploy_saas_kit.adapters.sql.store import (
     AllVerbs,
     BoundStore,
@@ -119,6 +120,7 @@ class AsyncSqlStore(AwaitedPlans, AwaitedCounting):
 
     def __init__(self, engine: AsyncEngine, *, layout: SqlLayout | None = None, clock: Clock | None = None) -> None:
         refuse_autocommit(engine.sync_engine)
+        begin_before_savepoints(engine.sync_engine)
         self._engine = engine
         self._tables = tables_of(layout or SqlLayout())
         self._clock = clock

@@ -25,7 +25,7 @@ from kuploy_saas_kit.license.forks import mend_after_fork
 
 _OF_ENGINE: Final = "kuploy_saas_direct"
 _MODE: Final = "kuploy_saas_mode"
-_LEGACY: Final = -1  # sqlite3.LEGACY_TRANSACTION_CONTROL; Python 3.11 knows no other
+LEGACY: Final = -1  # sqlite3.LEGACY_TRANSACTION_CONTROL; Python 3.11 knows no other
 
 STEP: Final = "kuploy_saas_step"
 """The execution option of an engine for what is called before each statement: those here reach no listener of it."""
@@ -38,7 +38,7 @@ def direct_of(engine: Engine) -> DirectStatements:
             f"there is no SQL store over the driver {engine.driver!r}: make the engine with sqlite+pysqlite:/// or "
             "postgresql+psycopg:// URLs"
         )
-    of_pool = vars(_owner_of_pool(engine))
+    of_pool = vars(owner_of_pool(engine))
     found: DirectStatements | None = of_pool.get(_OF_ENGINE)
     return found or of_pool.setdefault(_OF_ENGINE, DirectStatements(engine))
 
@@ -73,7 +73,7 @@ class DirectStatements:
         self._cursor = methodcaller("cursor") if self._is_file else dbapi.RawCursor
         self._elapsed = SystemClock().elapsed
         self.in_turn = self._turns()
-        owner = _owner_of_pool(engine)
+        owner = owner_of_pool(engine)
         event.listen(owner, "reset", self._restore_mode)
         event.listen(owner, "invalidate", self._invalidated)
         event.listen(owner, "engine_disposed", self._forget)
@@ -205,7 +205,7 @@ class DirectStatements:
         self._engine.dispose()
 
 
-def _owner_of_pool(engine: Engine) -> Engine:
+def owner_of_pool(engine: Engine) -> Engine:
     """One that `Engine.execution_options` made has the pool, and the events, of the engine that it was made from."""
     while (proxied := getattr(engine, "_proxied", None)) is not None:
         engine = proxied
@@ -214,7 +214,7 @@ def _owner_of_pool(engine: Engine) -> Engine:
 
 def _single_statements(driver: Any) -> tuple[str, object]:
     """The attribute of a driver's connection, and its value, with which each statement is a transaction by itself."""
-    if getattr(driver, "autocommit", _LEGACY) == _LEGACY:
+    if getattr(driver, "autocommit", LEGACY) == LEGACY:
         return "isolation_level", None
     return "autocommit", True
 

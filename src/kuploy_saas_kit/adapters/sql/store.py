@@ -33,6 +33,7 @@ from kuploy_saas_kit.adapters.sql.license import IdentityVerbs, LeaseVerbs, Lice
 from kuploy_saas_kit.adapters.sql.meters import AnnouncementVerbs, MeterVerbs
 from kuploy_saas_kit.adapters.sql.migration import make_tables, require_tables
 from kuploy_saas_kit.adapters.sql.plans import PlanVerbs
+from kuploy_saas_kit.adapters.sql.savepoints import begin_before_savepoints, note_begun, refuse_lone_savepoint
 from kuploy_saas_kit.adapters.sql.standings import StandingVerbs
 from kuploy_saas_kit.adapters.sql.usage import UsageVerbs
 from kuploy_saas_kit.errors import ConfigurationError
@@ -126,7 +127,9 @@ class BoundStore(AllVerbs):
     def _writing(self) -> Iterator[Connection]:
         """A savepoint: a verb that raises has changed nothing, whatever the host does with its transaction then."""
         with self._reading() as connection:
+            refuse_lone_savepoint(connection)
             begin_writing(connection, self._tables)
+            note_begun(connection)
             with connection.begin_nested():
                 yield connection
 
@@ -140,6 +143,7 @@ class SqlStore(AllVerbs):
 
     def __init__(self, engine: Engine, *, layout: SqlLayout | None = None, clock: Clock | None = None) -> None:
         refuse_autocommit(engine)
+        begin_before_savepoints(engine)
         self._engine = engine
         self._layout = layout or SqlLayout()
         self._tables = tables_of(self._layout)
