@@ -672,6 +672,7 @@ provisioning, subscriptions = conformance.ProvisioningStoreTests(), conformance.
 
 LAWS = [
     Law(ChecksThenActs, usage.test_a_race_for_the_last_units),
+    Law(ChecksThenActs, usage.test_a_race_for_the_last_unit_at_every_line),
     Law(ChecksThenActs, usage.test_a_race_between_orgs),
     Law(WritesWhatItRead, usage.test_a_race_for_the_last_units),
     Law(WritesWhatItRead, usage.test_a_race_of_all_verbs),

@@ -324,6 +324,20 @@ class UsageStoreTests(CrashTests):
             assert outcomes.count(TakeOutcome.REFUSED) == len(outcomes) - 5
             assert (store.usage_of(ORG)[limit], store.usage_of(INSTANCE)[limit]) == (5, 5)
 
+    def test_a_race_for_the_last_unit_at_every_line(self, store: UsageStore) -> None:
+        """Wherever somebody else comes in between, one of the two gets it."""
+        limits = (_limit(number) for number in count())
+
+        def contest() -> Callable[[UsageStore, int], TakeOutcome]:
+            limit = next(limits)
+            for scope in (ORG, INSTANCE):
+                store.seed_usage((scope, limit), 4)
+            return partial(_take_once, limit)
+
+        for number, (outcomes, where) in enumerate(overtaken(store, contest)):
+            assert sorted(outcomes) == [TakeOutcome.REFUSED, TakeOutcome.TAKEN], where
+            assert (store.usage_of(ORG)[_limit(number)], store.usage_of(INSTANCE)[_limit(number)]) == (5, 5), where
+
     def test_a_race_between_orgs(self, store: UsageStore, crew: Crew, rounds: int) -> None:
         """Orgs never hold more than the instance's cap together; a refused one keeps nothing of its own counter."""
         for org in range(crew.workers):
@@ -402,9 +416,12 @@ def _seed_or_use(limit: str, store: UsageStore, worker: int) -> None:
         store.take([Claim(ORG, limit, 1, UNLIMITED)])
 
 
-def _take_thrice(limit: str, store: UsageStore, _: int) -> list[TakeOutcome]:
-    both = [Claim(ORG, limit, 1, 5), Claim(INSTANCE, limit, 1, 100)]
-    return [store.take(both).outcome for _ in range(3)]
+def _take_once(limit: str, store: UsageStore, _: int) -> TakeOutcome:
+    return store.take([Claim(ORG, limit, 1, 5), Claim(INSTANCE, limit, 1, 100)]).outcome
+
+
+def _take_thrice(limit: str, store: UsageStore, worker: int) -> list[TakeOutcome]:
+    return [_take_once(limit, store, worker) for _ in range(3)]
 
 
 def _take_and_give_back(turns: int, store: UsageStore, worker: int) -> tuple[int, int]:
