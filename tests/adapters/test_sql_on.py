@@ -1,4 +1,4 @@
-"""What `on()` takes: the host's open connection or session, and for anything else an error that says so."""
+"""What a store is made of, and what `on()` takes: for anything else there is an error that says so."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +40,20 @@ def store(url: str) -> Iterator[SqlStore]:
     store = SqlStore.from_url(url)
     yield store
     store.close()
+
+
+def test_what_is_no_engine_is_refused(url: str, engine: Engine, awaited: AsyncEngine) -> None:
+    """A store is made over the engine of its kind; all else is told where it goes, before anything is asked of it."""
+    sync: Any = SqlStore
+    aio: Any = AsyncSqlStore
+    for make, wanted, wrong in (
+        (sync, "Engine", (awaited, url, engine.url, sessionmaker(engine), None)),
+        (aio, "AsyncEngine", (engine, url, async_sessionmaker(awaited), None)),
+    ):
+        for one in wrong:
+            message = rf"made over an? {wanted}, not {type(one).__name__}: .*from_url.*SqlStore.*AsyncSqlStore"
+            with pytest.raises(ConfigurationError, match=message):
+                make(one)
 
 
 def test_what_is_no_connection_is_refused(store: SqlStore, engine: Engine, awaited: AsyncEngine) -> None:

@@ -36,6 +36,7 @@ from kuploy_saas_kit.adapters.sql.store import (
     BoundStore,
     begin_writing,
     refuse_autocommit,
+    refuse_no_engine,
     refuse_no_transaction,
 )
 
@@ -119,6 +120,7 @@ class AsyncSqlStore(AwaitedPlans, AwaitedCounting):
     """
 
     def __init__(self, engine: AsyncEngine, *, layout: SqlLayout | None = None, clock: Clock | None = None) -> None:
+        refuse_no_engine(engine, AsyncEngine)
         refuse_autocommit(engine.sync_engine)
         begin_before_savepoints(engine.sync_engine)
         self._engine = engine

@@ -44,6 +44,15 @@ if TYPE_CHECKING:
 _DRIVERS = {"sqlite": "sqlite+pysqlite", "postgresql": "postgresql+psycopg"}
 
 
+def refuse_no_engine(given: object, kind: type) -> None:
+    """`ConfigurationError` for what is no engine of this *kind*, such as a URL."""
+    if not isinstance(given, kind):
+        raise ConfigurationError(
+            f"this store is made over an {kind.__name__}, not {type(given).__name__}: a URL goes to from_url(), what "
+            "create_engine() makes to SqlStore, what create_async_engine() makes to AsyncSqlStore"
+        )
+
+
 def refuse_autocommit(engine: Engine) -> None:
     """`ConfigurationError` for an engine that was made to begin no transactions."""
     made_with = getattr(engine.dialect, "_on_connect_isolation_level", None)  # nothing else tells before it connects
@@ -142,6 +151,7 @@ class SqlStore(AllVerbs):
     """
 
     def __init__(self, engine: Engine, *, layout: SqlLayout | None = None, clock: Clock | None = None) -> None:
+        refuse_no_engine(engine, Engine)
         refuse_autocommit(engine)
         begin_before_savepoints(engine)
         self._engine = engine
