@@ -59,12 +59,16 @@ FACE: dict[str, set[str]] = {
         "provision_changes",
     },
     "kuploy_saas_kit.adapters": {
+        "AsyncDjangoStore",
+        "AsyncRedisStore",
         "AsyncSqlStore",
         "DjangoStore",
         "FileLicenseStore",
         "MemoryStore",
         "RedisStore",
+        "SqlLayout",
         "SqlStore",
+        "migrate_on",
     },
     "kuploy_saas_kit.testing": {"gate_over"},
 }

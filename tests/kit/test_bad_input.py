@@ -101,6 +101,9 @@ def test_locked_sqlite_file(tmp_path: Path) -> None:
     [
         ("stripe", "from kuploy_saas_kit.stripe_provision import StripeGateway", "stripe"),
         ("sqlalchemy", "from kuploy_saas_kit.adapters import SqlStore; SqlStore.from_url('sqlite://')", "sql"),
+        ("sqlalchemy", "from kuploy_saas_kit.adapters import migrate_on", "sql"),
+        ("sqlalchemy", "from kuploy_saas_kit.adapters.sql import migrate_on", "sql"),
+        ("django", "from kuploy_saas_kit.adapters import AsyncDjangoStore", "django"),
     ],
 )
 def test_missing_extra(module: str, code: str, extra: str) -> None:

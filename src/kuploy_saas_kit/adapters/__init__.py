@@ -1,8 +1,9 @@
 """Stores: what the ports of the kit are kept in.
 
-`MemoryStore`, `SqlStore` and `DjangoStore` implement every port, `AsyncSqlStore` the async ones, `RedisStore` those of
-counting and of the license and the change feed, `AsyncRedisStore` the async ones of counting, `FileLicenseStore` those
-of the license. Each is loaded on first use, so that a host installs only the extras of the stores that it has.
+`MemoryStore`, `SqlStore` and `DjangoStore` implement every port, `AsyncSqlStore` and `AsyncDjangoStore` the async ones,
+`RedisStore` those of counting and of the license and the change feed, `AsyncRedisStore` the async ones of counting,
+`FileLicenseStore` those of the license. `migrate_on` makes the tables of the SQL stores in a transaction of the host's.
+Each is loaded on first use, so that a host installs only the extras of the stores that it has.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from typing import TYPE_CHECKING, Final
 from kuploy_saas_kit.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from kuploy_saas_kit.adapters.django import DjangoStore
+    from kuploy_saas_kit.adapters.django import AsyncDjangoStore, DjangoStore
     from kuploy_saas_kit.adapters.file import FileLicenseStore
     from kuploy_saas_kit.adapters.memory import MemoryStore
     from kuploy_saas_kit.adapters.redis import AsyncRedisStore, RedisStore
-    from kuploy_saas_kit.adapters.sql import AsyncSqlStore, SqlLayout, SqlStore
+    from kuploy_saas_kit.adapters.sql import AsyncSqlStore, SqlLayout, SqlStore, migrate_on
 
 __all__ = [
+    "AsyncDjangoStore",
     "AsyncRedisStore",
     "AsyncSqlStore",
     "DjangoStore",
@@ -28,9 +30,11 @@ __all__ = [
     "RedisStore",
     "SqlLayout",
     "SqlStore",
+    "migrate_on",
 ]
 
 _MODULES: Final = {
+    "AsyncDjangoStore": "kuploy_saas_kit.adapters.django",
     "AsyncRedisStore": "kuploy_saas_kit.adapters.redis",
     "AsyncSqlStore": "kuploy_saas_kit.adapters.sql",
     "DjangoStore": "kuploy_saas_kit.adapters.django",
@@ -39,6 +43,7 @@ _MODULES: Final = {
     "RedisStore": "kuploy_saas_kit.adapters.redis",
     "SqlLayout": "kuploy_saas_kit.adapters.sql",
     "SqlStore": "kuploy_saas_kit.adapters.sql",
+    "migrate_on": "kuploy_saas_kit.adapters.sql",
 }
 _EXTRAS: Final = {"sqlalchemy": "sql", "greenlet": "sql", "alembic": "sql", "django": "django", "asgiref": "django"}
 

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
+from kuploy_saas_kit.errors import ConfigurationError
+
+try:
+    import_module("sqlalchemy")
+except ModuleNotFoundError as error:
+    raise ConfigurationError("The SQL stores need an extra: pip install 'kuploy-saas-kit[sql]'") from error
+
 from kuploy_saas_kit.adapters.sql.aio import AsyncSqlStore
 from kuploy_saas_kit.adapters.sql.layout import SqlLayout
 from kuploy_saas_kit.adapters.sql.migration import migrate_on
