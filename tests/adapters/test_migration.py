@@ -1,5 +1,6 @@
 """The revisions of the tables: complete, repeatable, and only about the kit's own."""
 
+import json
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -8,7 +9,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy import ClauseElement, Connection, Engine, create_engine, event, inspect, text
 from tests.adapters.conftest import Schemas
 from tests.conftest import why_no_postgres
 
@@ -19,7 +20,8 @@ from kuploy_saas_kit.adapters.sql.layout import SCHEMA_VERSION, Tables, tables_o
 from kuploy_saas_kit.adapters.sql.migration import make_tables
 from kuploy_saas_kit.errors import ConfigurationError, StorageError
 from kuploy_saas_kit.license import LicenseConfig
-from kuploy_saas_kit.testing.conformance.plans import CATALOG
+from kuploy_saas_kit.plans.ports import Everyone
+from kuploy_saas_kit.testing.conformance.plans import CATALOG, assignment
 from kuploy_saas_kit.testing.conformance.usage import claims, seed
 
 LAYOUTS = [SqlLayout(), SqlLayout(prefix="kit_", plans_table="kit_plans")]
@@ -134,10 +136,20 @@ def at_no_revision(_store: SqlStore) -> None:
     """Nobody has migrated yet."""
 
 
+def at_revision(store: SqlStore, revision: str) -> None:
+    """As the version of the kit left the tables whose last revision this was."""
+    with store._engine.begin() as connection:
+        make_tables(connection, store._tables, revision)
+
+
 def at_the_first_revision(store: SqlStore) -> None:
     """An earlier version of the kit has migrated."""
-    with store._engine.begin() as connection:
-        make_tables(connection, store._tables, "0001")
+    at_revision(store, "0001")
+
+
+def at_the_second_revision(store: SqlStore) -> None:
+    """Another one has."""
+    at_revision(store, "0002")
 
 
 def without_the_function(store: SqlStore) -> None:
@@ -147,7 +159,7 @@ def without_the_function(store: SqlStore) -> None:
         connection.execute(text("DROP FUNCTION kuploy_saas_take"))
 
 
-@pytest.mark.parametrize("left", [at_no_revision, at_the_first_revision, without_the_function])
+@pytest.mark.parametrize("left", [at_no_revision, at_the_first_revision, at_the_second_revision, without_the_function])
 def test_tables_that_are_not_as_they_should_be(empty_url: str, left: Callable[[SqlStore], None]) -> None:
     """The store says so when it is asked, with the command to run, until `migrate` has run."""
     with closing(SqlStore.from_url(empty_url)) as store:
@@ -184,3 +196,91 @@ def test_a_kit_over_such_tables(schemas: Schemas, left: Callable[[SqlStore], Non
         assert not any(thread.name.startswith("kuploy-saas-kit") for thread in threading.enumerate())
         assert any("kuploy-saas-kit store migrate" in problem for problem in kit.run_once().problems)
         kit.stop()
+
+
+def described(engine: Engine) -> dict[str, str]:
+    """All that the database tells of each table: columns with identity and default, keys, checks, indexes."""
+    told = inspect(engine)
+    ways = (told.get_columns, told.get_pk_constraint, told.get_check_constraints, told.get_indexes)
+    return {name: spelled([way(name) for way in ways]) for name in told.get_table_names()}
+
+
+def spelled(value: object) -> str:
+    """One text for equal values: what SQLAlchemy makes of types and conditions is equal to nothing else."""
+    return json.dumps(value, default=lambda one: str(one) if isinstance(one, ClauseElement) else repr(one), indent=1)
+
+
+def test_the_revisions_make_what_the_metadata_says(engine: Engine) -> None:
+    """What is not among the things that Alembic compares is the same too: identities, checks, defaults, keys."""
+    tables = tables_of(SqlLayout())
+    with engine.begin() as connection:
+        migrate_on(connection)
+    by_revisions = described(engine)
+    tables.metadata.drop_all(engine)
+    tables.metadata.create_all(engine)
+    by_metadata = described(engine)
+    engine.dispose()
+    assert by_revisions == by_metadata
+
+
+def without_a_table(connection: Connection) -> None:
+    """Somebody dropped one."""
+    connection.execute(text("DROP TABLE kuploy_saas_holding"))
+
+
+def without_plans(connection: Connection) -> None:
+    """Somebody dropped the one that does not begin as the others do."""
+    connection.execute(text("DROP TABLE cloud_plans"))
+
+
+def without_the_catalogs_row(connection: Connection) -> None:
+    """Somebody emptied a table whose row is always there."""
+    connection.execute(text("DELETE FROM kuploy_saas_catalog"))
+
+
+def without_the_feeds_row(connection: Connection) -> None:
+    """Somebody emptied the other one."""
+    connection.execute(text("DELETE FROM kuploy_saas_feed"))
+
+
+@pytest.mark.parametrize("lose", [without_a_table, without_plans, without_the_catalogs_row, without_the_feeds_row])
+def test_what_was_lost_since(empty_url: str, lose: Callable[[Connection], None]) -> None:
+    """The store says that something is missing, `migrate` makes it again, and every other row stays."""
+    with closing(SqlStore.from_url(empty_url)) as store:
+        store.migrate()
+        seed(store)
+        store.replace_plans(CATALOG, revision=1)
+        cursor = store.changes(None).cursor
+        with store._engine.begin() as connection:
+            lose(connection)
+        with pytest.raises(StorageError, match="kuploy-saas-kit store migrate"):
+            store.require_tables()
+        store.migrate()
+        store.require_tables()
+        assert store.take(claims(), key="k").used == {("acme", "maxProjects"): 1, ("", "maxProjects"): 1}
+        store.replace_plans(CATALOG, revision=2)
+        assert {plan.slug for plan in store.load_plans().catalog or ()} == {plan.slug for plan in CATALOG}
+        store.put_assignment(assignment("acme"))
+        seen = store.changes(cursor).org_ids
+        assert seen is Everyone.ALL or "acme" in seen
+
+
+def test_a_table_lost_before_an_upgrade(empty_url: str) -> None:
+    """The revisions that come do not stumble over it; then it is made as the last one has it."""
+    with closing(SqlStore.from_url(empty_url)) as store:
+        at_revision(store, "0002")
+        with store._engine.begin() as connection:
+            connection.execute(text("DROP TABLE kuploy_saas_assignment_trail"))
+            connection.execute(text("DROP TABLE cloud_plans"))
+        store.migrate()
+        store.put_assignment(assignment("acme"))
+        assert len(store.trail_of("acme")) == 1
+
+
+def test_looking_takes_few_statements(url: str) -> None:
+    """A host asks at each run whether all is there: that is one statement, and one for PostgreSQL's function."""
+    with closing(SqlStore.from_url(url)) as store:
+        sent: list[str] = []
+        event.listen(store._engine, "before_cursor_execute", lambda *args: sent.append(args[2]))
+        store.require_tables()
+        assert len([statement for statement in sent if statement != "BEGIN"]) <= 2, sent

@@ -15,10 +15,12 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Dialect,
+    Identity,
     Index,
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     String,
     Table,
     Text,
@@ -28,7 +30,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from kuploy_saas_kit.errors import ConfigurationError
 
-SCHEMA_VERSION: Final = "0002"
+SCHEMA_VERSION: Final = "0003"
 
 LIMIT_COLUMNS: Final = (
     "maxProjects",
@@ -129,8 +131,10 @@ class Tables:
         return self._table(name, identity, *columns, CheckConstraint(_ONLY_ROW))
 
     def _make_plan_tables(self) -> None:
-        # Alembic makes it and writes it.
-        self.schema_version = self._table("schema_version", Column("version_num", String(32), primary_key=True))
+        # Alembic makes it, so named, and writes it.
+        version = Column("version_num", String(32), nullable=False)
+        key = PrimaryKeyConstraint(version, name=f"{self._prefix}schema_version_pkc")
+        self.schema_version = self._table("schema_version", version, key)
         self.catalog = self._only_row(
             "catalog",
             Column("revision", BigInteger),
@@ -151,7 +155,7 @@ class Tables:
         self.assignment = self._table("assignment", Column("org_id", Text, primary_key=True), *_assignment_columns())
         self.assignment_trail = self._table(
             "assignment_trail",
-            Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+            Column("id", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True),
             Column("kind", Text, nullable=False),
             Column("org_id", Text, nullable=False, index=True),
             *_assignment_columns(),
