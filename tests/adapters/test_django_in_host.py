@@ -3,7 +3,7 @@
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -175,14 +175,25 @@ def test_a_block_that_is_broken(store: DjangoStore, host: BaseDatabaseWrapper) -
     assert used(store) == (0, 0)
 
 
-def test_what_the_database_does_is_a_storage_error(store: DjangoStore, host: BaseDatabaseWrapper) -> None:
+@pytest.mark.parametrize(
+    ("table", "verb"),
+    [
+        ("identity", lambda store: store.save_license_key("lic_secret")),
+        ("usage", lambda store: store.take(claims())),
+        ("usage", lambda store: store.take(claims(), key="lic_secret")),
+    ],
+    ids=["several statements", "one statement", "a keyed take"],
+)
+def test_what_the_database_does_is_a_storage_error(
+    store: DjangoStore, host: BaseDatabaseWrapper, table: str, verb: Callable[[DjangoStore], object]
+) -> None:
     """It says what to do, keeps its cause, shows no value, and the host's block goes on."""
     with host.cursor() as cursor:
-        cursor.execute("ALTER TABLE kuploy_saas_identity RENAME TO elsewhere")
+        cursor.execute(f"ALTER TABLE kuploy_saas_{table} RENAME TO elsewhere")
     with transaction.atomic(host.alias):
         create_project(host)
         with pytest.raises(StorageError, match=r"run `manage\.py migrate`") as caught:
-            store.save_license_key("lic_secret")
+            verb(store)
     assert projects(host) == 1
     assert "lic_secret" not in f"{caught.value} {caught.value.__cause__}"
 
@@ -285,6 +296,20 @@ def test_a_connection_that_is_lost(schemas: Schemas) -> None:
             verb()
         with pytest.raises(StorageError, match=r"lost.*ask again under the same key"):
             view()
+        assert used(store) == (2, 2)
+
+
+@needs_postgres
+def test_a_health_check_of_the_hosts(schemas: Schemas) -> None:
+    """With `CONN_HEALTH_CHECKS` a connection that was lost between two requests costs no verb of the next one."""
+    url = schemas.new(migrated=True)
+    with database(url, CONN_MAX_AGE=None, CONN_HEALTH_CHECKS=True) as alias:
+        store = DjangoStore(alias)
+        seed(store)
+        for verb in (lambda: store.take(claims()), lambda: store.take(claims(), key="k"), lambda: used(store)):
+            close_old_connections()  # as at the end of a request
+            kill(connections[alias])
+            verb()
         assert used(store) == (2, 2)
 
 
