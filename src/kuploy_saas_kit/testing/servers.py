@@ -23,6 +23,7 @@ from typing import IO, Any, Final, Self
 
 from kuploy_saas_kit.errors import ConfigurationError
 
+_START_SECONDS: Final = 60
 _STOP_SECONDS: Final = 20
 _READY_LINES: Final = ("ready to accept connections", "Ready to accept connections")
 # Reads until whoever holds the other end of the pipe is gone, then ends the server and takes its files away.
@@ -83,7 +84,10 @@ class _Server(ABC):
         shutil.rmtree(self.folder)
 
     def start(self) -> None:
-        """Start on the files that are there and return when connections are accepted."""
+        """Start on the files that are there and return when connections are accepted.
+
+        `ConfigurationError` with what it said where it ends, or is not ready within a minute.
+        """
         command = self._command()
         with _runnable(command[0]):
             process = subprocess.Popen(  # noqa: S603 - our own command, of a binary that the tests asked for
@@ -94,15 +98,14 @@ class _Server(ABC):
             raise ConfigurationError("the server has no output to tell when it is ready")
         watch = ["/bin/sh", "-c", _WATCH, "sh", str(process.pid), str(self.folder)]
         self._watcher = subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 - as above
-        heard = []
-        for line in process.stdout:
-            heard.append(line)
-            if any(ready in line for ready in _READY_LINES):
-                # What it says later is read and dropped: a full pipe would stop it.
-                self._listener = threading.Thread(target=_drop, args=(process.stdout,), daemon=True)
-                self._listener.start()
-                return
+        heard: list[str] = []
+        if _is_ready(process, process.stdout, heard):
+            # What it says later is read and dropped: a full pipe would stop it.
+            self._listener = threading.Thread(target=_drop, args=(process.stdout,), daemon=True)
+            self._listener.start()
+            return
         self.kill()
+        process.stdout.close()
         raise ConfigurationError(f"{command[0]} did not start: {''.join(heard)[-2000:]}")
 
     def stop(self) -> None:
@@ -155,6 +158,20 @@ def _runnable(binary: str) -> Iterator[None]:
             f"{binary} could not be run: whoever runs it has to be let into each of its folders, and as root the "
             "servers run as the user nobody"
         ) from error
+
+
+def _is_ready(process: subprocess.Popen[str], output: IO[str], heard: list[str]) -> bool:
+    """Whether it says so in time; one that does not ends, and its output with it. *heard* gets what it says."""
+    deadline = threading.Timer(_START_SECONDS, process.kill)
+    deadline.start()
+    try:
+        for line in output:
+            heard.append(line)
+            if any(ready in line for ready in _READY_LINES):
+                return True
+        return False
+    finally:
+        deadline.cancel()
 
 
 def _drop(output: IO[str]) -> None:
