@@ -94,7 +94,7 @@ class SweepsInTwoTransactions(SqlStore):
 
     def sweep_holdings(self) -> GivenBack:
         with self._writing() as connection:
-            amounts = self._delete_expired(connection)
+            amounts = self._delete_expired(connection).amounts
         return self.give_back(amounts)
 
 
@@ -103,7 +103,7 @@ class ReturnsFirst(SqlStore):
 
     def sweep_holdings(self) -> GivenBack:
         with self._writing() as connection:
-            amounts = self._delete_expired(connection)
+            amounts = self._delete_expired(connection).amounts
             connection.rollback()
         given = self.give_back(amounts)
         with self._writing() as connection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any, TypeVar
 
 from kuploy_saas_kit.errors import CatalogError, InvalidValueError
 from kuploy_saas_kit.license.ports import LicenseRecord
@@ -13,10 +14,17 @@ from kuploy_saas_kit.model.plan import INTERNAL_SLUG, Plan, PlanCatalog
 from kuploy_saas_kit.model.subscription import Assignment
 from kuploy_saas_kit.plans.ports import INSTANCE, Claim, CounterKey, MeterEntry, TrailEntry, TrailKind
 
+Place = TypeVar("Place", bound=tuple[Any, ...])
+
 
 def lock_order(claim: Claim) -> tuple[bool, str, str]:
     """Sorts claims by scope and limit, those of orgs first and the instance's, whose rows are hot, last."""
     return claim.scope == INSTANCE, claim.scope, claim.limit
+
+
+def order_of(place: Place) -> tuple[bool, Place]:
+    """Sorts counters and meters, which begin with their scope, as `lock_order` sorts claims."""
+    return place[0] == INSTANCE, place
 
 
 def checked_claims(claims: Sequence[Claim]) -> tuple[Claim, ...]:

@@ -302,7 +302,7 @@ class HoldingStore(Protocol):
         """Return exactly what the key holds, once; a key that holds nothing returns nothing."""
 
     def sweep_holdings(self) -> GivenBack:
-        """Return what expired holdings took, by the store's clock."""
+        """Return what expired holdings took, by the store's clock: each as a whole, and many in several steps."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, func, literal, select, tuple_, update
+from sqlalchemy import Connection, and_, bindparam, func, literal, or_, select, update
+from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy.sql.schema import Table
 
-from kuploy_saas_kit.adapters._rules import checked_amount
+from kuploy_saas_kit.adapters._rules import checked_amount, order_of
 from kuploy_saas_kit.adapters.sql.connection import SqlVerbs, upsert
 from kuploy_saas_kit.adapters.sql.take import locks_in_order
 from kuploy_saas_kit.plans.ports import INSTANCE, CounterKey, GivenBack, UsagePut
+
+_CHUNK: Final = 100
+"""So many counters one statement asks for: databases bound both its parameters and its depth."""
 
 
 class CounterVerbs(SqlVerbs):
@@ -56,6 +61,12 @@ class CounterVerbs(SqlVerbs):
 
     def _first_values(self, connection: Connection, org_id: str, limit: str) -> dict[CounterKey, int]:
         """The org's and the instance's counters, locked; made where they are missing, the instance's as the sum."""
+        both = [(org_id, limit), (INSTANCE, limit)]
+        if len(self._values(connection, both)) < len(both):
+            self._make_counters(connection, org_id, limit)
+        return self._locked_values(connection, both)
+
+    def _make_counters(self, connection: Connection, org_id: str, limit: str) -> None:
         usage = self._tables.usage
         row = {"scope": org_id, "limit_key": limit, "used": 0}
         connection.execute(upsert(connection, usage).values(row).on_conflict_do_nothing())
@@ -66,7 +77,6 @@ class CounterVerbs(SqlVerbs):
         )
         first = upsert(connection, usage).from_select(["scope", "limit_key", "used"], summed)
         connection.execute(first.on_conflict_do_nothing())
-        return self._locked_values(connection, [(org_id, limit), (INSTANCE, limit)])
 
     def _values(self, connection: Connection, counters: Iterable[CounterKey]) -> dict[CounterKey, int]:
         return self._select(connection, counters, lock=False)
@@ -75,16 +85,17 @@ class CounterVerbs(SqlVerbs):
         return self._select(connection, counters, lock=True)
 
     def _select(self, connection: Connection, counters: Iterable[CounterKey], *, lock: bool) -> dict[CounterKey, int]:
-        wanted = list(counters)
-        if not wanted:
-            return {}
         usage = self._tables.usage
-        found = select(usage.c.scope, usage.c.limit_key, usage.c.used).where(
-            tuple_(usage.c.scope, usage.c.limit_key).in_(wanted)
-        )
+        found = select(usage.c.scope, usage.c.limit_key, usage.c.used)
         ordered = found.order_by(*locks_in_order(connection.dialect, usage))
-        rows = connection.execute(ordered.with_for_update() if lock else ordered)
-        values = {(scope, limit): used for scope, limit, used in rows}
+        wanted = list(counters)
+        in_order = sorted(wanted, key=order_of)
+        values: dict[CounterKey, int] = {}
+        for start in range(0, len(wanted), _CHUNK):
+            # Not as pairs out of a list: SQLite would read the whole table.
+            among = ordered.where(or_(*(_is(usage, counter) for counter in in_order[start : start + _CHUNK])))
+            rows = connection.execute(among.with_for_update() if lock else among)
+            values.update({(scope, limit): used for scope, limit, used in rows})
         return {counter: values[counter] for counter in wanted if counter in values}
 
     def _set(self, connection: Connection, values: Mapping[CounterKey, int]) -> None:
@@ -101,3 +112,8 @@ class CounterVerbs(SqlVerbs):
             {"of_scope": scope, "of_limit": limit, "value": value} for (scope, limit), value in values.items()
         ]
         connection.execute(statement, rows)
+
+
+def _is(usage: Table, counter: CounterKey) -> ColumnElement[bool]:
+    scope, limit = counter
+    return and_(usage.c.scope == scope, usage.c.limit_key == limit)

@@ -30,15 +30,13 @@ Tried: TypeAlias = tuple[Taken, bool]
 
 
 def locks_in_order(dialect: Dialect, usage: Table) -> tuple[ColumnElement[Any], ...]:
-    """What a query that locks counters is ordered by: as `_rules.lock_order` sorts, in a database of any collation."""
-    return usage.c.scope == INSTANCE, *by_code_points(dialect, usage.c.scope, usage.c.limit_key)
+    """What a query that locks counters is ordered by: as `_rules.order_of` sorts, in a database of any collation.
 
-
-def by_code_points(dialect: Dialect, *columns: ColumnElement[Any]) -> tuple[ColumnElement[Any], ...]:
-    """The text columns, to be sorted as Python sorts; SQLite does by itself."""
-    if dialect.name == "sqlite":
-        return columns
-    return tuple(collate(column, "C") for column in columns)
+    SQLite sorts text as Python does by itself.
+    """
+    key = usage.c.scope, usage.c.limit_key
+    by_code_points = key if dialect.name == "sqlite" else (collate(column, "C") for column in key)
+    return usage.c.scope == INSTANCE, *by_code_points
 
 
 def try_take(ask: Ask, tables: Tables, claims: Sequence[Claim], moment: Moment) -> Tried:
