@@ -198,8 +198,8 @@ class SubscriptionVerbs(FeedVerbs):
     def _enter(self, connection: Connection, change: SubscriptionChange, on_change: OnChange | None) -> None:
         if on_change is not None:
             on_change(change, connection)
-        owners = {change.after.org_id, change.before.org_id if change.before is not None else None}
-        org_ids = sorted(owner for owner in owners if owner is not None)
+        rows = [row for row in (change.before, change.after) if row is not None]
+        org_ids = list(dict.fromkeys(row.org_id for row in rows if row.org_id is not None))
         self._raise_standings(connection, org_ids)
         self._changed(connection, org_ids)
 

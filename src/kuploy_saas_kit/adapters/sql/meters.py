@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select
 
-from kuploy_saas_kit.adapters._rules import meter_sums
+from kuploy_saas_kit.adapters._rules import meter_sums, order_of
 from kuploy_saas_kit.adapters.sql.connection import SqlVerbs, upsert
 from kuploy_saas_kit.plans.ports import Announced, MeterEntry, MeterRecorded
 
@@ -29,7 +29,7 @@ class MeterVerbs(SqlVerbs):
     ) -> dict[tuple[str, str, datetime], int]:
         meter = self._tables.meter
         totals = {}
-        for (scope, limit, period), amount in sorted(sums.items()):
+        for (scope, limit, period), amount in sorted(sums.items(), key=lambda item: order_of(item[0])):
             row = {"scope": scope, "limit_key": limit, "period": period, "total": amount}
             added = upsert(connection, meter).values(row)
             added = added.on_conflict_do_update(
