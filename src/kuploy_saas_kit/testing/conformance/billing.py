@@ -441,11 +441,13 @@ class SubscriptionStoreTests(CrashTests):
             assert store.standing("acme").version >= before + crew.workers
 
     def test_a_race_to_write(self, store: BillingStore, crew: Crew, rounds: int) -> None:
-        """Of many first writes one is saved; so of many writes with the same version."""
+        """Of many first writes one is saved; so of many writes with the same version. No other's event is handled."""
         for _ in range(1 + RACES * rounds):
             before, standing = _version(store), store.standing("acme").version
             outcomes = crew.race(partial(_put_row, before))
             assert sorted(outcomes) == [PutOutcome.CONFLICT] * (crew.workers - 1) + [PutOutcome.SAVED]
+            handled = [store.look_up_event(_own_event(before, worker)).is_handled for worker in range(crew.workers)]
+            assert handled == [outcome is PutOutcome.SAVED for outcome in outcomes]
             assert _version(store) > before
             assert store.standing("acme").version > standing
 
@@ -453,6 +455,12 @@ class SubscriptionStoreTests(CrashTests):
         """Wherever another write with the same version comes in between, one of the two is saved."""
         for puts, where in overtaken(store, lambda: partial(_put_row, _version(store))):
             assert sorted(puts) == [PutOutcome.CONFLICT, PutOutcome.SAVED], where
+
+    def test_a_race_for_the_first_row_at_every_line(self, store: BillingStore) -> None:
+        """Wherever another first row of a subscription comes in between, the event of the lost one is to be retried."""
+        ids = (f"sub_race{number}" for number in count())
+        for puts, where in overtaken(store, lambda: partial(_put_first, next(ids))):
+            assert sorted(puts) == [(PutOutcome.CONFLICT, False), (PutOutcome.SAVED, True)], where
 
     def test_a_race_of_deliveries_at_every_line(self, store: BillingStore) -> None:
         """Wherever another delivery of the same event comes in between, one of the two is saved."""
@@ -479,7 +487,17 @@ def _deliver_own(number: int, store: BillingStore, worker: int) -> None:
 
 def _put_row(version: int, store: BillingStore, worker: int) -> PutOutcome:
     row = replace(ROW, plan=f"plan-{version}-{worker}")
-    return store.put_subscription(row, expected_version=version).outcome
+    return store.put_subscription(row, expected_version=version, event_id=_own_event(version, worker)).outcome
+
+
+def _own_event(version: int, worker: int) -> str:
+    return f"evt_{version}_{worker}"
+
+
+def _put_first(subscription_id: str, store: BillingStore, worker: int) -> tuple[PutOutcome, bool]:
+    row, event_id = replace(ROW, subscription_id=subscription_id), f"evt_{subscription_id}_{worker}"
+    put = store.put_subscription(row, expected_version=0, event_id=event_id)
+    return put.outcome, store.look_up_event(event_id).is_handled
 
 
 def _deliver(event_id: str, store: BillingStore, worker: int) -> PutOutcome:
