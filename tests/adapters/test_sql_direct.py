@@ -17,7 +17,7 @@ from typing import Any
 from weakref import ref
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -240,6 +240,64 @@ def test_a_pool_that_is_used_up(url: str) -> None:
         for verb in (lambda: store.take(claims()), lambda: store.usage_of("acme")):
             with pytest.raises(StorageError, match="pool_size"):
                 verb()
+    engine.dispose()
+
+
+def test_a_pool_that_is_used_up_by_what_is_kept(url: str) -> None:
+    """Where the pool has nothing left to give, other verbs get what was kept for takes; afterwards it is kept again."""
+    engine = create_engine(url, pool_size=2, max_overflow=0, pool_timeout=0.01)
+    store = SqlStore(engine)
+    seed(store)
+    for _ in range(2):
+        store.take(claims())
+        assert len(direct(store)._kept) == 1
+        with engine.connect():
+            assert store.usage_of("acme") == {"maxProjects": 1}
+            store.give_back({("acme", "maxProjects"): 1})
+    engine.dispose()
+
+
+def test_whoever_waits_gets_what_a_take_leaves(url: str) -> None:
+    """A take that ends while another verb waits for a connection keeps none from it."""
+    engine = create_engine(url, pool_size=2, max_overflow=0, pool_timeout=20)
+    store = SqlStore(engine)
+    seed(store)
+    is_within, may_end, execute = Event(), Event(), direct(store)._execute
+
+    def stopped(*args: Any) -> object:
+        is_within.set()
+        may_end.wait()
+        return execute(*args)
+
+    with pytest.MonkeyPatch.context() as patch, engine.connect(), ThreadPoolExecutor(2) as threads:
+        patch.setattr(direct(store), "_execute", stopped)
+        taking = threads.submit(store.take, claims())
+        is_within.wait()
+        waiting = threads.submit(store.standing, "acme")
+        while not (direct(store)._waiting or waiting.done()):
+            Event().wait(0.01)
+        may_end.set()
+        assert taking.result().outcome is TakeOutcome.TAKEN
+        waiting.result()
+    engine.dispose()
+
+
+def test_connections_that_are_old(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is kept goes through the pool every now and then, which recycles it as it was told, and tells hosts."""
+    if url.startswith("sqlite"):
+        pytest.skip("a file's connections do not age")
+    engine, checkouts = create_engine(url, pool_recycle=0), list[object]()
+    event.listen(engine, "checkout", lambda driver, *_: checkouts.append(driver))
+    store = SqlStore(engine)
+    seed(store)
+    checkouts.clear()
+    for _ in range(2):
+        store.take(claims())
+    assert len(checkouts) == 1
+    monkeypatch.setattr("kuploy_saas_kit.adapters.sql.connection.PING_AFTER", timedelta())
+    store.take(claims())
+    first, second = checkouts
+    assert first is not second
     engine.dispose()
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache, partial
 from operator import methodcaller
-from typing import Any, Final
+from threading import Lock
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Engine, Pool, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -22,6 +23,8 @@ from kuploy_saas_kit.adapters.sql.connection import NUMBERED, Ask, Rows, Turns, 
 from kuploy_saas_kit.adapters.sql.failures import storage_error
 from kuploy_saas_kit.errors import ConfigurationError
 from kuploy_saas_kit.license.forks import mend_after_fork
+
+T = TypeVar("T")
 
 _OF_ENGINE: Final = "kuploy_saas_direct"
 _MODE: Final = "kuploy_saas_mode"
@@ -50,22 +53,26 @@ class Borrowed:
     connection: PoolProxiedConnection
     driver: Any
     cursor: Any  # one for all statements: making one is a good part of their cost
-    used_at: timedelta
+    looked_at: timedelta
 
 
 class DirectStatements:
     """Sends statements that are transactions by themselves. It keeps up to half of the pool's connections for them.
 
     Whatever the driver raises is `StorageError`. A connection that was lost, or interrupted, is not used again, and
-    where it was lost none of the pool is. *in_turn* is held while somebody writes.
+    where it was lost none of the pool is. While somebody waits for a connection of the pool, none is kept. *in_turn* is
+    held while somebody writes.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._most = engine.pool.size() // 2 if isinstance(engine.pool, QueuePool) else 0
+        self._half = engine.pool.size() // 2 if isinstance(engine.pool, QueuePool) else 0
+        self._most = self._half
+        self._waiting = 0
+        self._counting = Lock()
         # The last one is the one that was used last. What threads put here at once beyond its length falls out at the
         # other end, into the pool.
-        self._kept: deque[Borrowed] = deque(maxlen=self._most)
+        self._kept: deque[Borrowed] = deque(maxlen=self._half)
         self._of_parents: list[Borrowed | Pool] = []
         self._is_file = engine.dialect.name == "sqlite"
         self._execute = _in_sqlite if self._is_file else _in_postgresql
@@ -83,6 +90,22 @@ class DirectStatements:
         """How a store asks; *migrate* says how its tables are made."""
         return Ask(self._engine.dialect, partial(self._rows, migrate))
 
+    def opened(self, connect: Callable[[], T]) -> T:
+        """What *connect* gets from the pool. Where that has nothing left to give, whatever is kept goes there first."""
+        if not _is_used_up(self._engine.pool):
+            return connect()
+        self._count_waiting(1)
+        try:
+            self.close()
+            return connect()
+        finally:
+            self._count_waiting(-1)
+
+    def _count_waiting(self, more: int) -> None:
+        with self._counting:
+            self._waiting += more
+            self._most = 0 if self._waiting else self._half
+
     def close(self) -> None:
         """Give the connections back to the pool."""
         for kept in self._no_longer_kept():
@@ -95,6 +118,7 @@ class DirectStatements:
         """
         self._of_parents += [*self._kept, self._engine.pool]
         self._kept.clear()
+        self._most, self._waiting, self._counting = self._half, 0, Lock()
         self.in_turn = self._turns()
         self._engine.dispose(close=False)
 
@@ -141,17 +165,17 @@ class DirectStatements:
             return self._from_pool()
         if self._is_file:
             return kept
-        now = self._elapsed()
-        if now - kept.used_at < sql.PING_AFTER or self._lives(kept):
-            kept.used_at = now
+        if self._elapsed() - kept.looked_at < sql.PING_AFTER:
             return kept
+        if self._lives(kept):
+            kept.connection.close()  # how old one may become is for the pool to know
         return self._from_pool()
 
     def _from_pool(self) -> Borrowed:
         """A connection that ends no transaction of others: whoever drops it gives it back as it was."""
         dbapi_error = self._engine.dialect.loaded_dbapi.Error
         try:
-            connection = self._engine.raw_connection()
+            connection = self.opened(self._engine.raw_connection)
         except dbapi_error as error:
             raise DBAPIError(None, None, error, hide_parameters=True) from error
         driver: Any = connection.driver_connection
@@ -203,6 +227,13 @@ class DirectStatements:
     def _lost(self, borrowed: Borrowed, error: BaseException) -> None:
         borrowed.connection.invalidate(error)
         self._engine.dispose()
+
+
+def _is_used_up(pool: Pool) -> bool:
+    """Whether whoever wants a connection has to wait until somebody gives one back."""
+    if not isinstance(pool, QueuePool) or pool._max_overflow < 0:  # noqa: SLF001 - nothing else tells
+        return False
+    return pool.checkedout() >= pool.size() + pool._max_overflow  # noqa: SLF001 - as above
 
 
 def owner_of_pool(engine: Engine) -> Engine:

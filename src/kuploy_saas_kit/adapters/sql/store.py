@@ -237,7 +237,7 @@ class SqlStore(AllVerbs):
         with (
             storage_errors(self._engine.dialect, database_name(self._engine.url), migrate=self._tables.how_to_migrate),
             in_turn,
-            self._engine.connect() as connection,
+            self._direct.opened(self._engine.connect) as connection,
             transaction(connection, writes=writes) as ready,
         ):
             yield ready
