@@ -9,6 +9,7 @@ from threading import Event
 import pytest
 
 from kuploy_saas_kit.adapters import MemoryStore
+from kuploy_saas_kit.plans.ports import Everyone
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.crew import Crew, ThreadCrew
@@ -125,3 +126,16 @@ def test_a_fork_amid_a_verb() -> None:
         status = os.waitpid(child, 0)[1]
         may_end.set()
     assert status == 0
+
+
+def test_cursors_of_another_life() -> None:
+    """No store takes a cursor for its own that one before it gave, even one that was kept in the same place."""
+    assert len({MemoryStore().changes(None).cursor for _ in range(100)}) == 100
+
+
+def test_a_cursor_beyond_the_end() -> None:
+    """Whoever has read further than the feed goes looks at everyone."""
+    store = MemoryStore()
+    name, _, end = store.changes(None).cursor.partition(".")
+    assert store.changes(f"{name}.{end}").org_ids == frozenset()
+    assert store.changes(f"{name}.{int(end) + 1}").org_ids is Everyone.ALL

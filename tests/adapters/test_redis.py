@@ -3,7 +3,8 @@
 import asyncio
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
+from datetime import timedelta
 from functools import partial
 from threading import Event
 from typing import Any
@@ -20,7 +21,7 @@ from kuploy_saas_kit.adapters import AsyncRedisStore, MemoryStore, RedisStore
 from kuploy_saas_kit.adapters.redis import scripts
 from kuploy_saas_kit.errors import ConfigurationError, StorageError
 from kuploy_saas_kit.model.limits import MAX_LIMIT, UNLIMITED, LimitValue
-from kuploy_saas_kit.plans.ports import Claim, MeterEntry
+from kuploy_saas_kit.plans.ports import Claim, GivenBack, MeterEntry
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.base import MINUTE, NOW
@@ -208,6 +209,80 @@ def test_sums_beyond_64_bits(server: RedisServer) -> None:
             store.add_meter("e2", both)
         assert (store.meter_total("acme", "build", NOW), store.meter_total("", "build", NOW)) == (0, MAX_LIMIT)
         assert store.add_meter("e2", both[:1]).is_new
+
+
+BEYOND = [("usage_of", "x" * 30), ("take", "x" * 30), ("take", "1.5"), ("give_back", "many"), ("meter_total", "x")]
+
+
+@pytest.mark.parametrize("make", [called, awaited])
+@pytest.mark.parametrize(("verb", "value"), BEYOND)
+def test_what_is_no_number(server: RedisServer, make: Callable[[str, ManualClock], Any], verb: str, value: str) -> None:
+    """Where something else wrote into a counter, the error names the key; once that is deleted, it is counted again."""
+    verbs: dict[str, Callable[[], object]] = {
+        "usage_of": lambda: store.usage_of("acme"),
+        "take": lambda: store.take(claims()),
+        "give_back": lambda: store.give_back({("acme", "maxProjects"): 1}),
+        "meter_total": lambda: store.meter_total("acme", "build", NOW),
+    }
+    with closing(called(server.url, ManualClock(NOW))) as direct, closing(make(server.url, ManualClock(NOW))) as store:
+        seed(direct)
+        direct.add_meter("e1", [MeterEntry("acme", "build", NOW, 5)])
+        key = "{kuploy-saas-kit}:" + ("meters" if verb == "meter_total" else "used:acme")
+        (field,) = direct._client.hkeys(key)
+        direct._client.hset(key, field, value)
+        with pytest.raises(StorageError, match=f"Redis holds in .*{key} .*what the kit did not write"):
+            verbs[verb]()
+        direct._client.hdel(key, field)
+        seed(direct)
+        verbs[verb]()
+
+
+def fewer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have scripts return two expired holdings in one go."""
+    usual = f"at_once = {scripts.SWEPT_AT_ONCE}"
+    for name in ("TAKE", "SWEEP"):
+        text = getattr(scripts, name).text.decode()
+        assert usual in text
+        monkeypatch.setattr(scripts, name, scripts.Script(text.replace(usual, "at_once = 2")))
+
+
+@pytest.mark.parametrize("make", [stepped, stepped_awaited])
+def test_more_expired_than_is_returned_in_one_go(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch, make: Callable[[str, Step], Any]
+) -> None:
+    """Nobody waits for a server that returns all of it in one go: a sweep goes on, and a take is asked again."""
+    fewer_at_once(monkeypatch)
+    with ExitStack() as exits:
+        direct = exits.enter_context(closing(RedisStore.from_url(server.url)))
+        left: list[int] = []
+        made = make(server.url, lambda: left.append(direct._client.zcard(direct._asking._expiry)))
+        store = exits.enter_context(made if isinstance(made, FromThreads) else closing(made))
+
+        def expired() -> None:
+            left.clear()
+            direct.erase()
+            seed(direct)
+            for number in range(7):
+                direct.take(claims(1, 9, 9), key=str(number), ttl=timedelta(microseconds=1))
+
+        expired()
+        both = {("acme", "maxProjects"): 7, ("", "maxProjects"): 7}
+        assert store.sweep_holdings() == GivenBack(dict.fromkeys(both, 0), both, {})
+        assert left == [7, 5, 3, 1]
+
+        expired()
+        assert store.take(claims(9, 9, 9)).outcome == "taken"
+        assert left == [7, 5, 3, 1]
+
+        expired()
+        assert store.take(claims(9, 9, 9), key="6").outcome == "taken"
+        assert left == [7, 2]
+
+        expired()
+        assert store.take(claims(1, 9, 9), key="6").used == {("acme", "maxProjects"): 5, ("", "maxProjects"): 5}
+        store.sweep_holdings()
+        assert store.usage_of("acme") == {"maxProjects": 1}
+        assert store.take(claims(9, 9, 9)).outcome == "refused"
 
 
 def test_holdings_that_were_evicted(server: RedisServer) -> None:

@@ -129,14 +129,32 @@ def test_a_server_that_was_started_again() -> None:
         assert store.changes(news.cursor).org_ids == frozenset()
 
 
-def test_a_server_that_names_no_run(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A compatible server whose `INFO` lacks `run_id` has a feed all the same."""
+def without_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the server's `INFO` lack what tells its runs apart."""
     told, asked = scripts.CHANGES.text.decode(), "redis.call('INFO', 'server')"
     assert asked in told
     monkeypatch.setattr(scripts, "CHANGES", scripts.Script(told.replace(asked, "'redis_version:7.2'")))
+
+
+def test_a_server_that_names_no_run(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compatible server whose `INFO` lacks `run_id` has a feed all the same."""
+    without_a_run(monkeypatch)
     cursor = store.changes(None).cursor
     store.publish_change("acme")
     assert store.changes(cursor).org_ids == frozenset({"acme"})
+
+
+def test_a_failover_that_nothing_tells(store: RedisStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has read further than a server that took over, and names no run of its own, looks at everyone."""
+    without_a_run(monkeypatch)
+    store.publish_change("acme")
+    store.publish_change("acme")
+    ahead = store.changes(None).cursor
+    store._client.hincrby(store._asking._key("feed"), "end", -1)
+    store._client.rpop(store._asking._key("feed_log"))
+    news = store.changes(ahead)
+    assert news.org_ids is Everyone.ALL
+    assert store.changes(news.cursor).org_ids == frozenset()
 
 
 def test_everyone_is_looked_at_now_and_then(store: RedisStore, clock: ManualClock) -> None:

@@ -99,8 +99,8 @@ class FeedVerbs(Verbs):
     def changes(self, cursor: str | None) -> Changes:
         with self._lock:
             feed = self._state.feed
-            # The store's own id is part of a cursor, so that one of another store, or of an earlier life, is unknown.
-            epoch, end = f"{id(self):x}", len(feed)
+            # The feed's name is part of a cursor, so that one of another store, or of an earlier life, is unknown.
+            epoch, end = self._state.feed_name, len(feed)
             start = _position(cursor, epoch)
             news = feed[start:] if start is not None and start <= end else [None]
             orgs = frozenset(org_id for org_id in news if org_id is not None)

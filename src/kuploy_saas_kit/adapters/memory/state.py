@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from kuploy_saas_kit._clock import Clock, SystemClock
 from kuploy_saas_kit.license.forks import mend_after_fork
@@ -42,6 +44,7 @@ class State:
     standing_versions: dict[str, int] = field(default_factory=dict)
     feed: list[str | None] = field(default_factory=list)
     """Org ids in the order of their changes; None is everyone."""
+    feed_name: str = field(default_factory=partial(secrets.token_hex, 8))
 
     used: dict[CounterKey, int] = field(default_factory=dict)
     holdings: dict[tuple[str, str], Holding] = field(default_factory=dict)

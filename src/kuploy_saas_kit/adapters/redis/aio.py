@@ -61,9 +61,12 @@ class AsyncRedisStore(AwaitedCounting):
         asked: Asked[Any] = verb(self._asking)
         try:
             async with self._turns:
-                return asked.read(await self._sent(asked))
-        except errors().RedisError as error:
-            raise unanswered(error) from error
+                answer = asked.read(await self._sent(asked))
+                while isinstance(answer, Asked):
+                    answer = answer.read(await self._sent(answer))
+        except (errors().RedisError, ValueError) as error:
+            raise unanswered(error, asked.keys) from error
+        return answer
 
     async def _sent(self, asked: Asked[Any]) -> Any:
         try:

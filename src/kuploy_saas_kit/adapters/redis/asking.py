@@ -46,11 +46,19 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Asked(NamedTuple, Generic[T]):
-    """One command, and what its answer means. *script* is what it runs, for a server that has not seen it yet."""
+    """One command, and what its answer means: what was asked for, or what has to be asked next.
+
+    *script* is what the command runs, for a server that has not seen it yet.
+    """
 
     command: tuple[bytes, ...]
-    read: Callable[[Any], T]
+    read: Callable[[Any], T | Asked[T]]
     script: Script | None = None
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """What it reads or writes."""
+        return self.command[1:2] if self.script is None else self.command[3 : 3 + int(self.command[2])]
 
     @property
     def with_text(self) -> tuple[bytes, ...]:
@@ -92,7 +100,7 @@ class Asking:
         if key is not None:
             amounts = json.dumps(_entries(amounts_of(ordered)))
             args += (_place(claims[0].scope, key), amounts.encode(), _length(ttl) if ttl is not None else b"")
-        return _script(scripts.TAKE, counters, args, partial(_taken, ordered))
+        return _taking(ordered, _call(scripts.TAKE, counters, args))
 
     def give_back(self, amounts: Mapping[CounterKey, int]) -> Asked[GivenBack]:
         for (_, limit), amount in amounts.items():
@@ -123,7 +131,7 @@ class Asking:
         return _script(scripts.RELEASE, self._held, [self._root, _place(scope, key)], _given_back)
 
     def sweep_holdings(self) -> Asked[GivenBack]:
-        return _script(scripts.SWEEP, self._held, [self._root, self._now()], _given_back)
+        return _sweeping(_call(scripts.SWEEP, self._held, [self._root, self._now()]))
 
     def add_meter(self, event_key: str, entries: Sequence[MeterEntry]) -> Asked[MeterRecorded]:
         sums = meter_sums(entries)
@@ -214,7 +222,11 @@ class Asking:
 
 
 def _script(script: Script, keys: Sequence[bytes], args: Iterable[bytes], read: Callable[[Any], T]) -> Asked[T]:
-    return Asked((b"EVALSHA", script.digest, b"%d" % len(keys), *keys, *args), read, script)
+    return Asked(_call(script, keys, args), read, script)
+
+
+def _call(script: Script, keys: Sequence[bytes], args: Iterable[bytes]) -> tuple[bytes, ...]:
+    return (b"EVALSHA", script.digest, b"%d" % len(keys), *keys, *args)
 
 
 def _same(answer: Any) -> Any:
@@ -225,10 +237,16 @@ def _nothing(_: Any) -> None:
     return None
 
 
-def _taken(claims: Sequence[Claim], answer: Sequence[Any]) -> Taken:
+def _taking(claims: Sequence[Claim], command: tuple[bytes, ...]) -> Asked[Taken]:
+    return Asked(command, partial(_taken, claims, command), scripts.TAKE)
+
+
+def _taken(claims: Sequence[Claim], command: tuple[bytes, ...], answer: Sequence[Any]) -> Taken | Asked[Taken]:
     outcome, blocking = TakeOutcome.TAKEN, 0
     if isinstance(answer[-1], list):
         said, blocking, answer = answer
+        if said == "again":
+            return _taking(claims, command)
         outcome = TakeOutcome(said)
     used, missing = {}, []
     for claim, value in zip(claims, answer, strict=True):
@@ -252,6 +270,17 @@ def _counters(answer: Mapping[str, str] | Sequence[str]) -> Mapping[str, int]:
 def _answered(amounts: Mapping[CounterKey, int], answer: Sequence[str | None]) -> GivenBack:
     both = zip(amounts.items(), answer[::2], answer[1::2], strict=True)
     return _given_back([(scope, limit, amount, back, after) for ((scope, limit), amount), back, after in both])
+
+
+def _sweeping(command: tuple[bytes, ...], swept: Sequence[Any] = ()) -> Asked[GivenBack]:
+    """The next holdings that expired, after the amounts that were *swept* before."""
+
+    def read(answer: tuple[int, Sequence[Any]]) -> GivenBack | Asked[GivenBack]:
+        is_more, entries = answer
+        both = [*swept, *entries]
+        return _sweeping(command, both) if is_more else _given_back(both)
+
+    return Asked(command, read, scripts.SWEEP)
 
 
 def _given_back(entries: Iterable[tuple[str, str, str | int, str | None, str | None]]) -> GivenBack:

@@ -9,6 +9,9 @@ from __future__ import annotations
 from hashlib import sha1
 from typing import Final
 
+SWEPT_AT_ONCE: Final = 500
+"""So many holdings are returned in one go at most: while a script runs, everyone else waits."""
+
 
 class Script:
     """The text of a script, and the digest that the server knows it by once it has run it."""
@@ -55,6 +58,9 @@ end
 
 _HOLDINGS: Final = (
     _SUBTRACT
+    + f"""
+local at_once = {SWEPT_AT_ONCE}
+"""
     + """
 -- Return what a place holds; the answer gets {scope, limit, amount, returned, value after} for each amount.
 local function release(prefix, place, answer)
@@ -68,12 +74,12 @@ local function release(prefix, place, answer)
   end
 end
 
+-- The amounts of what expired first, and whether there may be more.
 local function sweep(prefix, now)
   local answer = {}
-  for _, place in ipairs(redis.call('ZRANGEBYSCORE', prefix .. ':expiry', '-inf', now)) do
-    release(prefix, place, answer)
-  end
-  return answer
+  local places = redis.call('ZRANGEBYSCORE', prefix .. ':expiry', '-inf', now, 'LIMIT', 0, at_once)
+  for _, place in ipairs(places) do release(prefix, place, answer) end
+  return answer, #places == at_once
 end
 
 local function is_expired(prefix, place, now)
@@ -87,7 +93,8 @@ TAKE: Final = Script(
     """
 -- KEYS: the counters of each claim's scope. ARGV: {limit, amount, room} of each claim, then prefix, now if anybody but
 -- the server tells it, and under a key place, amounts, ttl.
--- The answer: the values after the take, or {outcome, blocking claim, values}.
+-- The answer: the values after the take, or {outcome, blocking claim, values}; the outcome is 'again' where more may
+-- have expired than one script returns.
 local count = #KEYS
 local rest = 3 * count
 if not ARGV[rest + 3] then
@@ -129,6 +136,7 @@ end
 if place then
   local held = redis.call('HGET', prefix .. ':holdings', place)
   if held and is_expired(prefix, place, now) then
+    release(prefix, place, {})
     sweep(prefix, now)
   elseif held then
     return {held == amounts and 'held' or 'conflict', 0, values()}
@@ -139,10 +147,10 @@ for i = 1, count do
   if not used[i] then return {'unseeded', 0, used} end
 end
 if blocking(used) then
-  sweep(prefix, now)
+  local _, is_more = sweep(prefix, now)
   used = values()
   local refused = blocking(used)
-  if refused then return {'refused', refused, used} end
+  if refused then return {is_more and 'again' or 'refused', refused, used} end
 end
 for i = 1, count do redis.call('HINCRBY', KEYS[i], ARGV[3 * i - 2], ARGV[3 * i - 1]) end
 if place then
@@ -225,8 +233,9 @@ SWEEP: Final = Script(
     _INSTANT,
     _HOLDINGS,
     """
--- KEYS: holdings, expiry. ARGV: prefix, now.
-return sweep(ARGV[1], instant(ARGV[2]))
+-- KEYS: holdings, expiry. ARGV: prefix, now. The answer: whether there may be more, and the amounts.
+local answer, is_more = sweep(ARGV[1], instant(ARGV[2]))
+return {is_more and 1 or 0, answer}
 """,
 )
 

@@ -1,4 +1,4 @@
-"""The store for threads: every verb is a single command or script, sent once."""
+"""The store for threads: every verb is a single command or script, sent once; only a long sweep takes several."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ class RedisStore:
 
     `RedisStore.from_url("redis://localhost/0")`, or over a client of the host's that was made with
     `decode_responses=True`; one of a cluster without retries. Every verb is one command or script: it is done as a
-    whole or not at all, and sent once. Whatever Redis does is `StorageError`; whether a verb was done is not known
-    where its answer was lost, so ask again under the same key.
+    whole or not at all, and sent once. Where hundreds of holdings expired, they are returned in turns, each as a whole.
+    Whatever Redis does is `StorageError`; whether a verb was done is not known where its answer was lost, so ask again
+    under the same key.
 
     What Redis loses is lost: counters are seeded again from the host's own rows, the license comes with the next sync,
     readers of the change feed look at everyone; holdings, meters, and an identity that nobody configured are gone.
@@ -176,9 +177,12 @@ class RedisStore:
 
     def _ask(self, asked: Asked[T]) -> T:
         try:
-            return asked.read(self._sent(asked))
-        except errors().RedisError as error:
-            raise unanswered(error) from error
+            answer = asked.read(self._sent(asked))
+            while isinstance(answer, Asked):
+                answer = answer.read(self._sent(answer))
+        except (errors().RedisError, ValueError) as error:
+            raise unanswered(error, asked.keys) from error
+        return answer
 
     def _sent(self, asked: Asked[T]) -> Any:
         try:
