@@ -26,7 +26,10 @@ _CROWDED: Final = "53300"  # whoever is not let in hears no SQLSTATE, but one of
 _SIGNS_OF_CROWD: Final = ("too many clients", "too many connections", "remaining connection slots")
 
 _TROUBLES: Final = {
-    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "is its folder there, and may this process write to folder and file?"),
+    sqlite3.SQLITE_CANTOPEN: (
+        "cannot be opened",
+        "is its folder there, and may this process write to folder and file?",
+    ),
     sqlite3.SQLITE_READONLY: (
         "cannot be written to",
         "this process must be allowed to write the file, and its folder, in which SQLite keeps two more",
