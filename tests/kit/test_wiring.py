@@ -36,6 +36,7 @@ def refused(**wiring: Any) -> str:
 def test_an_address_is_no_store(argument: str) -> None:
     """It is said what makes a store of it, and a password in it is not shown."""
     said = refused(**{argument: "postgresql://kit:hunter2@db/kit"})
+    assert said.startswith(f"{argument}= is an address")
     assert "SqlStore.from_url" in said
     assert "hunter2" not in said
 
@@ -52,7 +53,7 @@ AWAITED = AsyncSqlStore.from_url("sqlite:///kit.db")
         ({"store": own_books(MemoryStore())}, f"OwnBooks lacks {CLIENT}", "license_store="),
         ({"store": own_books(MemoryStore()), "license_store": MemoryStore()}, f"lacks {COUNTING}", "usage_store="),
         ({"usage_store": FileLicenseStore("license.json")}, f"FileLicenseStore lacks {COUNTING}", "usage_store="),
-        ({"license_store": MemoryStore}, "a class is no store", "FileLicenseStore"),
+        ({"license_store": MemoryStore}, "license_store= is an address or a class", "FileLicenseStore"),
     ],
 )
 def test_a_store_that_lacks_verbs(wiring: dict[str, Any], lacking: str, remedy: str) -> None:

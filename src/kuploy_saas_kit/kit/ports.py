@@ -22,14 +22,18 @@ class KitStore(PlanStore, StandingStore, ChangeFeed, Protocol):
 
 def main_part(store: KitStore) -> KitStore:
     """*store*, which keeps what no other store can bring."""
-    _require(store, KitStore, "the main store needs them: SqlStore, DjangoStore and MemoryStore have all verbs")
+    _require(
+        "store", store, KitStore, "the main store needs them: SqlStore, DjangoStore and MemoryStore have all verbs"
+    )
     return store
 
 
 def license_part(store: KitStore, license_store: ClientStore | None) -> ClientStore:
     """Whichever keeps the license."""
     part: Any = store if license_store is None else license_store
-    _require(part, ClientStore, "license_store= takes a store that has them, such as a FileLicenseStore")
+    _require(
+        "license_store", part, ClientStore, "license_store= takes a store that has them, such as a FileLicenseStore"
+    )
     found: ClientStore = part
     return found
 
@@ -37,7 +41,7 @@ def license_part(store: KitStore, license_store: ClientStore | None) -> ClientSt
 def usage_part(store: KitStore, usage_store: CountingStore | None) -> CountingStore:
     """Whichever counts."""
     part: Any = store if usage_store is None else usage_store
-    _require(part, CountingStore, "usage_store= takes a store that has them, such as a RedisStore")
+    _require("usage_store", part, CountingStore, "usage_store= takes a store that has them, such as a RedisStore")
     found: CountingStore = part
     return found
 
@@ -45,7 +49,7 @@ def usage_part(store: KitStore, usage_store: CountingStore | None) -> CountingSt
 def billing_part(store: KitStore) -> BillingStore:
     """*store*, as far as plans are sold."""
     part: Any = store
-    _require(part, BillingStore, "the main store needs them where plans are sold: with stripe=None none are")
+    _require("store", part, BillingStore, "the main store needs them where plans are sold: with stripe=None none are")
     found: BillingStore = part
     return found
 
@@ -60,10 +64,11 @@ def async_part(store: object) -> Any:
     return make()
 
 
-def _require(store: object, port: type, otherwise: str) -> None:
+def _require(argument: str, store: object, port: type, otherwise: str) -> None:
     if isinstance(store, str | os.PathLike | type):  # not shown: a URL may have a password in it
         raise ConfigurationError(
-            "an address or a class is no store: make one, such as with SqlStore.from_url or FileLicenseStore(path)"
+            f"{argument}= is an address or a class, and no store: make one, such as with SqlStore.from_url or "
+            "FileLicenseStore(path)"
         )
     lacking = [verb for verb in _verbs(port) if not _is_verb(getattr(store, verb, None))]
     if lacking:
