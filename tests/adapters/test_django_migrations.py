@@ -1,6 +1,7 @@
 """The migrations of the Django app."""
 
 import io
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +17,7 @@ from django.test.utils import override_settings
 from tests.adapters.django_host import database, set_up
 
 from kuploy_saas_kit.adapters import DjangoStore, SqlLayout, SqlStore
+from kuploy_saas_kit.adapters.django.connection import how_to_migrate
 from kuploy_saas_kit.adapters.django.operation import KitTables
 from kuploy_saas_kit.adapters.sql import migration
 from kuploy_saas_kit.adapters.sql.layout import SCHEMA_VERSION
@@ -96,6 +98,22 @@ def test_how_to_make_tables_that_are_missing(alias: str) -> None:
     DjangoStore(alias).require_tables()
     own.migrate()
     own.require_tables()
+
+
+def test_how_to_make_them_in_the_database_that_lacks_them(alias: str) -> None:
+    """Both commands name it, as without its name they would make tables in the default one; that one has no option."""
+    with pytest.raises(StorageError) as missing:
+        DjangoStore(alias).require_tables()
+    commands = re.findall("`(.*?)`", str(missing.value))
+    assert commands == [f"manage.py migrate --database {alias}", f"DjangoStore({alias!r}).migrate()"]
+    assert re.findall("`(.*?)`", how_to_migrate("default")) == ["manage.py migrate", "DjangoStore().migrate()"]
+
+
+def test_a_database_that_the_settings_do_not_have(alias: str) -> None:
+    """It is a mistake in the host's code, and the error says what there is."""
+    for verb in (DjangoStore("nope").load_plans, DjangoStore("nope").migrate, DjangoStore("nope").require_tables):
+        with pytest.raises(ConfigurationError, match=f"no database 'nope' in settings.DATABASES.*{alias}"):
+            verb()
 
 
 class Elsewhere:

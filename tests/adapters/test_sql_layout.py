@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import count
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import Engine, NullPool, create_engine, inspect, text
-from tests.adapters.conftest import Schemas, empty
-from tests.conftest import why_no_postgres
+from tests.adapters.conftest import DATABASES, Schemas, empty
+from tests.conftest import examples, why_no_postgres
 
 from kuploy_saas_kit.adapters import AsyncSqlStore, SqlLayout, SqlStore
 from kuploy_saas_kit.adapters.sql.layout import SCHEMA_VERSION, tables_of
@@ -17,7 +21,7 @@ from kuploy_saas_kit.errors import ConfigurationError, StorageError
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.billing import LIVE, made, mapping
-from kuploy_saas_kit.testing.conformance.plans import CATALOG
+from kuploy_saas_kit.testing.conformance.plans import CATALOG, assignment
 from kuploy_saas_kit.testing.conformance.threads import FromThreads
 from kuploy_saas_kit.testing.conformance.usage import claims, seed, used
 
@@ -57,6 +61,16 @@ def by_name(tests: T) -> T:
         if name.startswith(("test_a_race", "test_killed", "test_failing", "test_dying")):
             setattr(tests, name, None)
     return tests
+
+
+@pytest.fixture(params=DATABASES)
+def database_maker(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Makes databases of each kind without any table."""
+    if request.param == "sqlite":
+        numbers = count()
+        return lambda: f"sqlite:///{tmp_path / f'{next(numbers)}.db'}"
+    schemas: Schemas = request.getfixturevalue("schemas")
+    return lambda: schemas.new(migrated=False)
 
 
 @needs_postgres
@@ -221,3 +235,65 @@ def test_no_table_without_a_prefix() -> None:
     """Without one the kit's tables would have names such as `usage` and `event`, which a host's own may have."""
     with pytest.raises(ConfigurationError, match="prefix"):
         SqlLayout(prefix="")
+
+
+CANNOT_WORK = [
+    *({"plans_table": ""}, {"schema": ""}),
+    *({"plans_table": name} for name in ("kuploy_saas_usage", "Kuploy_Saas_Event", "kuploy_saas_schema_version")),
+    {"plans_table": "ix_kuploy_saas_holding_expires_at"},
+    *(
+        {field: name}
+        for field in ("prefix", "schema", "plans_table")
+        for name in ("a%s_", "a?1_", ":x_", "a$$b_", "a\0")
+    ),
+    *({field: name} for field in ("prefix", "plans_table") for name in ("sqlite_", "SQLite_kit_", "\ud800", "a\n")),
+    *({"prefix": "x" * 46}, {"prefix": "é" * 23}, {"plans_table": "x" * 46}, {"schema": "x" * 64}),
+]
+
+
+@pytest.mark.parametrize("names", CANNOT_WORK, ids=str)
+def test_names_that_cannot_work(names: dict[str, str]) -> None:
+    """They are refused when the layout is made, not by a database in the middle of a migration."""
+    with pytest.raises(ConfigurationError, match="SqlLayout"):
+        SqlLayout(**names)
+
+
+CAN_WORK = ["My-App_", '"a b"_', "a'{x}.b\\_", "SELECT", "ünï_[`;--/*", "x" * 45, "é" * 14]
+
+
+@pytest.mark.parametrize("name", CAN_WORK)
+def test_odd_names(empty_url: str, name: str) -> None:
+    """A layout that is not refused works with each way to the tables, however odd its names are."""
+    every_way_works(empty_url, SqlLayout(prefix=name, plans_table=f"{name[:40]}plans"))
+
+
+NAMES = st.text("""abzAZ09_ -.,;+*/\\'"`()[]{}<>=!&|^~#@%?:$éßİ€𝄞""", min_size=1, max_size=8)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(24))
+@given(prefix=NAMES, plans_table=NAMES)
+def test_any_names(database_maker: Callable[[], str], prefix: str, plans_table: str) -> None:
+    """Whatever the names are, the layout is refused, or all works."""
+    try:
+        layout = SqlLayout(prefix=prefix, plans_table=plans_table)
+    except ConfigurationError:
+        return
+    every_way_works(database_maker(), layout)
+
+
+def every_way_works(url: str, layout: SqlLayout) -> None:
+    """Migrate, and do what is spelled by SQLAlchemy, by the kit, and inside a transaction of the host's."""
+    with closing(SqlStore.from_url(url, layout=layout)) as store:
+        store.migrate()
+        store.migrate()
+        store.require_tables()
+        assert all(store.replace_plans(CATALOG, revision=revision).applied for revision in (1, 2))
+        seed(store)
+        store.take(claims())
+        store.take(claims(), key="k")
+        with store._engine.begin() as connection:
+            store.on(connection).take(claims())
+            store.on(connection).put_assignment(assignment("acme"))
+        assert used(store) == (3, 3)
+        assert len(store.trail_of("acme")) == 1
+        assert len(store.load_plans().versions) == len(CATALOG)

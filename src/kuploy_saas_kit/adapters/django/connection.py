@@ -9,10 +9,11 @@ from functools import cache
 from typing import Any, Final
 
 from django.core.exceptions import SynchronousOnlyOperation
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.db import Error as DjangoDatabaseError
-from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import TransactionManagementError, atomic
+from django.utils.connection import ConnectionDoesNotExist
 from sqlalchemy import Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
@@ -22,9 +23,6 @@ from kuploy_saas_kit.adapters.sql.failures import storage_errors
 from kuploy_saas_kit.errors import ConfigurationError, StorageError
 
 _URLS: Final = {"sqlite": "sqlite+pysqlite://", "postgresql": "postgresql+psycopg://"}
-MIGRATE: Final = "run `manage.py migrate`; where that finds nothing to do, `DjangoStore().migrate()`"
-"""How the tables of the settings' layout are made."""
-
 _WRAPPER: ContextVar[BaseDatabaseWrapper] = ContextVar("the connection that the pool lends next")
 
 
@@ -73,9 +71,20 @@ class _LentPostgres(_Lent):
         """SQLAlchemy would add one at each verb."""
 
 
+def how_to_migrate(using: str) -> str:
+    """How the tables of the settings' layout are made in the database *using*."""
+    option, argument = ("", "") if using == DEFAULT_DB_ALIAS else (f" --database {using}", repr(using))
+    return f"run `manage.py migrate{option}`; where that finds nothing to do, `DjangoStore({argument}).migrate()`"
+
+
 def wrapper_of(using: str) -> BaseDatabaseWrapper:
     """This thread's connection of Django's to the database *using*."""
-    wrapper: BaseDatabaseWrapper = connections[using]
+    try:
+        wrapper: BaseDatabaseWrapper = connections[using]
+    except ConnectionDoesNotExist as error:
+        raise ConfigurationError(
+            f"there is no database {using!r} in settings.DATABASES, which has {', '.join(connections)}"
+        ) from error
     if wrapper.vendor not in _URLS:
         raise ConfigurationError(
             f"Django's database {using!r} is {wrapper.vendor}: the kit's tables need SQLite or PostgreSQL"

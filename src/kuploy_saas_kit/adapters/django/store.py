@@ -14,8 +14,8 @@ from sqlalchemy import Connection
 from kuploy_saas_kit._clock import Clock
 from kuploy_saas_kit.adapters.awaited import AwaitedCounting, AwaitedPlans
 from kuploy_saas_kit.adapters.django.connection import (
-    MIGRATE,
     django_errors,
+    how_to_migrate,
     in_hosts_transaction,
     statements_on,
     wrapper_of,
@@ -45,7 +45,8 @@ class DjangoStore(AllVerbs):
         self._using = using
         self._tables = tables_of(layout or layout_of_settings())
         self._clock = clock
-        self._how_to_migrate = MIGRATE if layout is None else "call migrate() on a DjangoStore with this layout"
+        own = "call migrate() on a DjangoStore with this layout"
+        self._how_to_migrate = how_to_migrate(using) if layout is None else own
 
     def __repr__(self) -> str:
         return f"DjangoStore({self._using!r})"

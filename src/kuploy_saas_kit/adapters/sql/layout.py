@@ -26,6 +26,8 @@ from sqlalchemy import (
     Text,
 )
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.schema import conv
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from kuploy_saas_kit.errors import ConfigurationError
@@ -48,6 +50,8 @@ LIMIT_COLUMNS: Final = (
 """The limits that have a column of their own in `cloud_plans`; all others are in its column `limits`."""
 
 _ONLY_ROW: Final = "id = 1"
+_MOST_BYTES: Final = 63  # of a name in PostgreSQL
+_NOT_IN_STATEMENTS: Final = frozenset("%?:$")  # drivers and SQLAlchemy read them, also within quotes
 
 
 class Instant(TypeDecorator[datetime]):
@@ -78,7 +82,10 @@ class Instant(TypeDecorator[datetime]):
 
 @dataclass(frozen=True, slots=True)
 class SqlLayout:
-    """Where the tables are. *prefix* begins the names of the kit's own; *plans_table* keeps its name."""
+    """Where the tables are. *prefix* begins the names of the kit's own; *plans_table* keeps its name.
+
+    Names that cannot work in SQLite or in PostgreSQL are `ConfigurationError`.
+    """
 
     prefix: str = "kuploy_saas_"
     schema: str | None = None
@@ -90,6 +97,11 @@ class SqlLayout:
                 "SqlLayout needs a prefix: without one the kit's tables would be called usage, event or price, and "
                 "tables of another program with such a name would be taken for them"
             )
+        _require_usable("prefix", self.prefix)
+        _require_usable("plans_table", self.plans_table)
+        if self.schema is not None:
+            _require_usable("schema", self.schema)
+        _require_short_and_distinct(self)
 
     def owns(self, table: str) -> bool:
         """Whether *table* is one of the kit's; a host's own Alembic leaves these out of what it compares."""
@@ -107,6 +119,45 @@ class SqlLayout:
         )
         command = f"kuploy-saas-kit store migrate{options}"
         return f"call store.migrate(), or run `{command}` with its URL in KUPLOY_STORE"
+
+
+def _require_usable(argument: str, name: str) -> None:
+    if not name or not name.isprintable() or _NOT_IN_STATEMENTS.intersection(name):
+        raise ConfigurationError(
+            f"SqlLayout({argument}={name!r}): statements take letters, digits, _ and what else can be printed for a "
+            f"name, at least one of them, and none of {' '.join(sorted(_NOT_IN_STATEMENTS))}"
+        )
+    if name.lower().startswith("sqlite_"):
+        raise ConfigurationError(f"SqlLayout({argument}={name!r}): SQLite keeps names that begin so for itself")
+
+
+def _require_short_and_distinct(layout: SqlLayout) -> None:
+    """PostgreSQL cuts long names short, and to SQLite those that differ in case are one."""
+    try:
+        tables = tables_of(layout).metadata.tables.values()
+    except InvalidRequestError as error:  # the kit's plans in a table of the kit's
+        raise _taken(layout) from error
+    relations = [*(table.name for table in tables), *(index.name for table in tables for index in table.indexes)]
+    if len({str(name).lower() for name in relations}) < len(relations):
+        raise _taken(layout)
+    constraints = [constraint.name for table in tables for constraint in table.constraints]
+    every = (layout.schema, *relations, *constraints)
+    longest = max((_as_made(name) for name in every if isinstance(name, str)), key=len)
+    if len(longest) > _MOST_BYTES:
+        raise ConfigurationError(
+            f"{layout}: a name would be {longest.decode()}, and PostgreSQL's have up to {_MOST_BYTES} bytes: shorten it"
+        )
+
+
+def _taken(layout: SqlLayout) -> ConfigurationError:
+    return ConfigurationError(f"SqlLayout(plans_table={layout.plans_table!r}): another table of the kit's is called so")
+
+
+def _as_made(name: str) -> bytes:
+    """The bytes of a name in PostgreSQL: SQLAlchemy shortens those that it made up itself, by characters."""
+    if isinstance(name, conv) and len(name) > _MOST_BYTES:
+        name = name[: _MOST_BYTES - 8] + "_0000"
+    return name.encode()
 
 
 class Tables:
