@@ -122,6 +122,7 @@ def test_no_table_is_read_as_a_whole(clock: ManualClock, tmp_path: Path, sqlite_
         store.take(claims(9))
         store.give_back({ORG_COUNTER: 1, INSTANCE_COUNTER: 1})
         store.put_usage(*ORG_COUNTER, 2)
+        store.put_usage("new", LIMIT, 2)
         store.sweep_holdings()
         asked = [(statement, given) for statement, given in said if not statement.startswith(("BEGIN", "PRAGMA"))]
         with store._engine.connect() as connection:

@@ -46,10 +46,14 @@ class CounterVerbs(SqlVerbs):
         return {row.limit_key: row.used for row in rows}
 
     def seed_usage(self, counter: CounterKey, value: int) -> None:
-        scope, limit = counter
-        row = {"scope": scope, "limit_key": limit, "used": checked_amount(value, limit)}
+        checked_amount(value, counter[1])
         with self._writing() as connection:
-            connection.execute(upsert(connection, self._tables.usage).values(row).on_conflict_do_nothing())
+            self._seed(connection, counter, value)
+
+    def _seed(self, connection: Connection, counter: CounterKey, value: int) -> None:
+        scope, limit = counter
+        row = {"scope": scope, "limit_key": limit, "used": value}
+        connection.execute(upsert(connection, self._tables.usage).values(row).on_conflict_do_nothing())
 
     def put_usage(self, org_id: str, limit: str, value: int) -> UsagePut:
         checked_amount(value, limit)
@@ -61,16 +65,17 @@ class CounterVerbs(SqlVerbs):
 
     def _first_values(self, connection: Connection, org_id: str, limit: str) -> dict[CounterKey, int]:
         """The org's and the instance's counters, locked; made where they are missing, the instance's as the sum."""
-        both = [(org_id, limit), (INSTANCE, limit)]
-        if len(self._values(connection, both)) < len(both):
-            self._make_counters(connection, org_id, limit)
+        org, instance = both = (org_id, limit), (INSTANCE, limit)
+        known = self._values(connection, both)
+        if org not in known:
+            self._seed(connection, org, 0)
+        if instance not in known:
+            self._locked_values(connection, [org])
+            self._seed_sum(connection, limit)
         return self._locked_values(connection, both)
 
-    def _make_counters(self, connection: Connection, org_id: str, limit: str) -> None:
+    def _seed_sum(self, connection: Connection, limit: str) -> None:
         usage = self._tables.usage
-        row = {"scope": org_id, "limit_key": limit, "used": 0}
-        connection.execute(upsert(connection, usage).values(row).on_conflict_do_nothing())
-        self._locked_values(connection, [(org_id, limit)])
         total = func.coalesce(func.sum(usage.c.used), 0)
         summed = select(literal(INSTANCE), literal(limit), total).where(
             usage.c.limit_key == limit, usage.c.scope != INSTANCE
