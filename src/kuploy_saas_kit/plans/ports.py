@@ -422,10 +422,7 @@ class AsyncUsageStore(Protocol):
 
 
 class AsyncHoldingStore(Protocol):
-    """`HoldingStore` for stores that a request awaits: a verb that is cancelled is done as a whole or not at all.
-
-    Of a sweep that takes several steps, each step is.
-    """
+    """`HoldingStore` for stores that a request awaits: a step that is cancelled is done as a whole or not at all."""
 
     async def settle_holding(self, scope: str, key: str) -> HoldingSettled: ...
     async def release_holding(self, scope: str, key: str) -> GivenBack: ...
