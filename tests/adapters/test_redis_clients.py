@@ -141,6 +141,22 @@ async def test_awaiting_in_vain(store: RedisStore, server: RedisServer, monkeypa
     await aio.close()
 
 
+@pytest.mark.anyio
+async def test_what_is_left_to_the_parent(store: RedisStore, server: RedisServer) -> None:
+    """Whoever is told of a fork leaves what is open as it is, and opens its own."""
+    aio = AsyncRedisStore.from_url(server.url)
+    await aio.usage_of("acme")
+    before = opened(store)
+    aio.after_fork()
+    await aio.usage_of("acme")
+    assert opened(store) - before == 1
+    await aio.close()
+    (left,) = aio._left
+    (connection,) = left._get_free_connections()  # type: ignore[attr-defined]
+    assert connection.is_connected
+    await left.disconnect()  # type: ignore[attr-defined]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_fork_shares_no_connection(store: RedisStore, server: RedisServer) -> None:
     """A child awaits on connections of its own, and the parent's go on to be heard, also when the child cleans up."""
