@@ -11,10 +11,10 @@ from typing import Final, Self
 from kuploy_saas_kit._clock import Clock
 from kuploy_saas_kit.errors import (
     FeatureDeniedError,
+    KitError,
     LicenseDeniedError,
     LimitExceededError,
     ReservationExpiredError,
-    StorageError,
     storage_errors,
 )
 from kuploy_saas_kit.model.entitlements import Entitlements
@@ -293,7 +293,7 @@ class AsyncGate(GateCore):
         try:
             with storage_errors("read what the org uses"):
                 return await self._usage.usage_of(standing.org_id)
-        except StorageError:
+        except KitError:
             self._pause_asking_for_use()
             return {}
 
