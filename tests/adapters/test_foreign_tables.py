@@ -118,6 +118,15 @@ def test_a_view_over_narrow_limits(server: Engine) -> None:
     assert (kind_of(server, "maxApps"), inspect(server).get_table_names()) == ("INTEGER", ["cloud_plans"])
 
 
+@needs_postgres
+def test_a_view_over_wide_limits(server: Engine) -> None:
+    """Nothing is done to limits of 64 bits, so nothing is in the way."""
+    with server.begin() as connection:
+        make_plans_table(connection, limits="bigint")
+        connection.execute(text('CREATE VIEW shown AS SELECT "maxApps" FROM cloud_plans'))
+        migrate_on(connection)
+
+
 def test_columns_that_the_kit_cannot_fill(engine: Engine) -> None:
     """A table into which no plan could be written is refused at once, and stays as it is."""
     with engine.begin() as connection:
