@@ -192,7 +192,7 @@ def test_what_the_database_does_is_a_storage_error(
         cursor.execute(f"ALTER TABLE kuploy_saas_{table} RENAME TO elsewhere")
     with transaction.atomic(host.alias):
         create_project(host)
-        with pytest.raises(StorageError, match=r"run `manage\.py migrate`") as caught:
+        with pytest.raises(StorageError, match=rf"run `manage\.py migrate --database {host.alias}`") as caught:
             verb(store)
     assert projects(host) == 1
     assert "lic_secret" not in f"{caught.value} {caught.value.__cause__}"
