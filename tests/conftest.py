@@ -34,7 +34,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if IN_CI els
 LONG = re.compile(
     r"processes|test_crew|test_herd|test_replicas|test_redis_cluster|at_every_line\[|test_dying|test_failing_at_each_step"
     r"|test_a_killed_writer|killed_at_any_instant|test_django_cut|test_broken_crashes|test_redis_dies|test_postgresql_hangs"
-    r"|test_postgresql_dies|cut_at_each_request|at_every_boundary|at_any_line|test_a_sweep_of_many|test_odd_names"
+    r"|test_postgresql_dies|cut_at_each_request|at_every_boundary|at_any_line|test_a_sweep_of_many|test_(odd|any)_names"
+    r"|test_(sql|redis|file)\.py::\w+::test_a_race|test_wires_that_change_nothing"
     r"|in_every_mode|test_an_outage_has_its_code|testing/test_(cancelled|silent_stores|subtle_stores)"
     r"|test_sql_layout\.py::Test|test_django\.py::Test"
     r"|(test_sql|test_sql_in_host|test_sql_direct|test_django|test_django_in_host|test_stateful|test_migration"
