@@ -191,11 +191,13 @@ def test_a_parent_that_dies_in_a_write(path: Path, monkeypatch: pytest.MonkeyPat
     """Its child goes on, and does not hold the lock that it had."""
     store = filled(path)
     told, tell = os.pipe()
+    ready, is_ready = os.pipe()
 
     def cut(descriptor: int) -> None:
         if os.fork() != 0:
             os._exit(0)
         monkeypatch.undo()
+        os.write(is_ready, b"g")
         os.read(told, 1)
         os._exit(0)
 
@@ -203,10 +205,16 @@ def test_a_parent_that_dies_in_a_write(path: Path, monkeypatch: pytest.MonkeyPat
     if parent == 0:  # pragma: no cover - it ends here, and coverage with it
         os.close(tell)
         monkeypatch.setattr(os, "fsync", cut)
-        store.save_license_key("lic_parent")
+        try:
+            store.save_license_key("lic_parent")
+        finally:
+            os._exit(1)
+    os.close(is_ready)
     os.waitpid(parent, 0)
+    assert os.read(ready, 1) == b"g"
     assert is_free(path)
-    os.close(tell)
+    for end in (tell, told, ready):
+        os.close(end)
 
 
 def is_free(path: Path) -> bool:
