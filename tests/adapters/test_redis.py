@@ -237,6 +237,18 @@ def test_what_is_no_number(server: RedisServer, make: Callable[[str, ManualClock
         verbs[verb]()
 
 
+@pytest.mark.parametrize("key", [None, "k"])
+@pytest.mark.parametrize("value", ["1.5", "10x", "many"])
+def test_a_second_counter_that_is_no_number(server: RedisServer, value: str, key: str | None) -> None:
+    """Where only the last counter of a take is unreadable, the first one is as it was before."""
+    with closing(called(server.url, ManualClock(NOW))) as store:
+        seed(store)
+        store._client.hset("{kuploy-saas-kit}:used:", "maxProjects", value)
+        with pytest.raises(StorageError, match="what the kit did not write"):
+            store.take([Claim("acme", "maxProjects", 1, MAX_LIMIT), Claim("", "maxProjects", 1, MAX_LIMIT)], key=key)
+        assert store.usage_of("acme") == {"maxProjects": 0}
+
+
 def fewer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have scripts return two expired holdings in one go."""
     usual = f"at_once = {scripts.SWEPT_AT_ONCE}"

@@ -102,7 +102,8 @@ if not ARGV[rest + 3] then
   local fits = true
   for i = 1, count do
     local used, amount, room = redis.call('HGET', KEYS[i], ARGV[3 * i - 2]), ARGV[3 * i - 1], ARGV[3 * i]
-    if not used or #used > 15 or #amount > 15 or #used > #room or (#used == #room and used > room) then
+    if not used or #used > 15 or #amount > 15 or #used > #room or (#used == #room and used > room)
+        or string.find(used, '%D') then
       fits = false
       break
     end
@@ -145,6 +146,7 @@ end
 local used = values()
 for i = 1, count do
   if not used[i] then return {'unseeded', 0, used} end
+  redis.call('HINCRBY', KEYS[i], ARGV[3 * i - 2], 0) -- what is no number fails here, before anything is added
 end
 if blocking(used) then
   local _, is_more = sweep(prefix, now)

@@ -85,7 +85,8 @@ class UsageVerbs(CounterVerbs):
                 if sweeps:
                     self.sweep_holdings()
                 sweeps = True
-        raise StorageError(f"the holding {key!r} or its counters changed hands {_ATTEMPTS} times meanwhile: try again")
+        what = "holdings that expired" if key is None else f"the holding {key!r} or its counters"
+        raise StorageError(f"{what} changed hands {_ATTEMPTS} times meanwhile: try again")
 
     def _attempt(self, connection: Connection, wish: _Wish, *, sweeps: bool) -> Taken:
         swept = self._delete_expired(connection) if sweeps else _UNSWEPT
