@@ -136,19 +136,10 @@ class CrashTests(StoreTests):
 
     def test_failing_at_each_step(self, store: Any, stepping: Stepping) -> None:
         """Whichever statement of a verb fails, all is as before or as after, and the store can be used again."""
-        steps, numbers = Steps(_fail), count()
+        steps = Steps(_fail)
         with opened(partial(stepping, steps)) as fragile:
-            for deed in self.deeds:
-                outcomes, told_before = _rehearsed(store, deed, next(numbers)), steps.counted
-                for number, at in zip(numbers, _each_step(), strict=False):
-                    deed.prepare(store, number)
-                    steps.arm(at)
-                    has_failed = _fails(partial(deed.do, fragile, number))
-                    if not steps.disarm():
-                        break
-                    what = f"{deed!s}: statement {at} failed"
-                    _check(fragile, deed, number, outcomes if has_failed else outcomes[1:], what, looks=0)
-                assert steps.counted > told_before, _UNTOLD
+            for deed, told in _stopped_at_each_step(self.deeds, store, fragile, steps, "statement {} failed", looks=0):
+                assert told, f"{deed!s}: {_UNTOLD}"
 
     def test_what_cannot_be_read_is_raised(self, store: Any, stepping: Stepping) -> None:
         """Whichever statement of a read fails, nobody is told that there is nothing."""
@@ -186,19 +177,32 @@ class CancelledTests(CrashTests):
 
     def test_cancelled_at_each_wait(self, store: FromThreads) -> None:
         """Wherever a verb waits when it is cancelled, all is as before or as after, and others need not wait for it."""
-        steps, numbers = Steps(_cancel), count()
+        steps = Steps(_cancel)
         store.step = steps
-        for deed in self.deeds:
-            outcomes, told_before = _rehearsed(store, deed, next(numbers)), steps.counted
-            for number, at in zip(numbers, _each_step(), strict=False):
-                deed.prepare(store, number)
-                steps.arm(at)
-                has_failed = _fails(partial(deed.do, store, number))
-                if not steps.disarm():
-                    break
-                what = f"{deed!s}: cancelled where it waits for the {at}. time"
-                _check(store, deed, number, outcomes if has_failed else outcomes[1:], what)
-            assert steps.counted > told_before, f"{deed!s} never waits: nobody else is served meanwhile"
+        what = "cancelled where it waits for the {}. time"
+        for deed, told in _stopped_at_each_step(self.deeds, store, store, steps, what):
+            assert told, f"{deed!s} never waits: nobody else is served meanwhile"
+
+
+def _stopped_at_each_step(
+    deeds: Sequence[Deed], store: Any, stopped: Any, steps: Steps, what: str, *, looks: int = _LOOKS
+) -> Iterator[tuple[Deed, int]]:
+    """Have *stopped* do each deed as often as it has steps, stopped before another one each time, and check that.
+
+    Yields each deed with the number of steps that were told. *what* happened is said where all is not as it has to be.
+    """
+    numbers = count()
+    for deed in deeds:
+        outcomes, told_before = _rehearsed(store, deed, next(numbers)), steps.counted
+        for number, at in zip(numbers, _each_step(), strict=False):
+            deed.prepare(store, number)
+            steps.arm(at)
+            has_failed = _fails(partial(deed.do, stopped, number))
+            if not steps.disarm():
+                break
+            allowed = outcomes if has_failed else outcomes[1:]
+            _check(stopped, deed, number, allowed, f"{deed!s}: {what.format(at)}", looks=looks)
+        yield deed, steps.counted - told_before
 
 
 def _rehearsed(store: Any, deed: Deed, number: int) -> tuple[object, object]:
