@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from concurrent.futures import CancelledError
+from contextlib import closing, suppress
 from datetime import timedelta
 from threading import Lock
 from typing import Any
@@ -15,11 +16,14 @@ from kuploy_saas_kit.plans.ports import Claim, CounterKey, GivenBack, Taken, Tak
 from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance import CancelledTests, FromThreads, HoldingStoreTests, UsageStoreTests
 from kuploy_saas_kit.testing.conformance.base import NOW, race
+from kuploy_saas_kit.testing.conformance.crashes import Steps, _cancel, _each_step
 from kuploy_saas_kit.testing.conformance.usage import _take_pair
 from kuploy_saas_kit.testing.servers import RedisServer, postgres_schema
 
 if reason := why_no_postgres() or why_no_redis():
     pytest.skip(reason, allow_module_level=True)
+
+from kuploy_saas_kit.adapters.sql.waiting import AsyncTimedConnection
 
 
 class OnlyCancelled(CancelledTests):
@@ -39,6 +43,33 @@ class TestPostgres(OnlyCancelled):
                 tables.migrate()
             with FromThreads(lambda: AsyncSqlStore.from_url(url, clock=clock)) as store:
                 yield store
+
+
+class TestBusyLoop(TestPostgres):
+    @pytest.fixture(autouse=True)
+    def _yields_when_done(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What psycopg was asked to do is done, and a loop with more to do has its turn before the caller hears so."""
+        wait = AsyncTimedConnection.wait
+
+        async def busy(self: AsyncTimedConnection, *args: Any, **options: Any) -> Any:
+            done = await wait(self, *args, **options)
+            await asyncio.sleep(0)  # noqa: TID251 - no time passes
+            return done
+
+        monkeypatch.setattr(AsyncTimedConnection, "wait", busy)
+
+    def test_whoever_is_cancelled_hears_nothing_else(self, store: FromThreads) -> None:
+        """Wherever it waits, also while several rows are sent at once."""
+        counters = [("acme", limit) for limit in ("maxApps", "maxProjects")]
+        for counter in counters:
+            store.seed_usage(counter, 100)
+        store.step = steps = Steps(_cancel)
+        for at in _each_step():
+            steps.arm(at)
+            with suppress(CancelledError):
+                store.give_back(dict.fromkeys(counters, 1))
+            if not steps.disarm():
+                break
 
 
 class TestRedis(OnlyCancelled):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from kuploy_saas_kit._clock import Clock
@@ -39,6 +40,7 @@ from kuploy_saas_kit.adapters.sql.store import (
     refuse_no_engine,
     refuse_no_transaction,
 )
+from kuploy_saas_kit.errors import KitError
 
 T = TypeVar("T")
 
@@ -96,6 +98,30 @@ def _at_once(connection: Connection) -> Iterator[Connection]:
     finally:
         if not ready.invalidated:
             ready.execution_options(isolation_level=ready.default_isolation_level)
+
+
+@asynccontextmanager
+async def _dropped_where_interrupted(connection: AsyncConnection) -> AsyncIterator[None]:
+    """Nobody knows what a connection was interrupted in: it may be in a mode that its pool knows nothing of.
+
+    Whoever is cancelled hears of that, and not of what psycopg makes of it where it sends several rows at once.
+    """
+    before = _cancellations()
+    try:
+        yield
+    except (SQLAlchemyError, KitError):
+        raise
+    except BaseException as error:
+        await connection.invalidate()
+        if isinstance(error, Exception) and _cancellations() > before:
+            raise asyncio.CancelledError from error
+        raise
+
+
+def _cancellations() -> int:
+    """How often whoever calls was asked to go away."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
 
 
 class AsyncBoundStore(AwaitedPlans, AwaitedCounting):
@@ -187,5 +213,5 @@ class AsyncSqlStore(AwaitedPlans, AwaitedCounting):
             self._pid = os.getpid()
         name, migrate = database_name(self._engine.url), self._tables.how_to_migrate
         with storage_errors(self._engine.dialect, name, migrate=migrate):
-            async with self._engine.connect() as connection:
+            async with self._engine.connect() as connection, _dropped_where_interrupted(connection):
                 return await connection.run_sync(lambda sync: verb(_OneConnection(sync, self._tables, self._clock)))
