@@ -118,7 +118,7 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
     command.stdout.close()
     with command.stderr:
         assert command.stderr.read() == b""
-    assert command.wait(timeout=30) == 141
+    assert command.wait(timeout=60) == 141
 
 
 def test_what_would_steer_a_terminal_is_replaced() -> None:

@@ -29,7 +29,7 @@ App = Callable[[dict[str, Any], Callable[..., object]], Iterable[bytes]]
 def test_an_example_runs(script: str, tmp_path: Path) -> None:
     """An example runs in a process of its own, in another folder, and tells what it shows."""
     command = [sys.executable, str(ROOT / "examples" / script)]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50, check=False)  # noqa: S603 - our own script
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100, check=False)  # noqa: S603 - our own script
     assert done.returncode == 0, done.stderr
     assert "5 of 8 concurrent requests got a project" in done.stdout
 

@@ -3,7 +3,8 @@
 import base64
 import http.client
 import json
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -69,7 +70,7 @@ def decode(part: str) -> bytes:
     return raw
 
 
-def post(wanted: HubRequest, *, timeout: float = 5.0) -> HubResponse:
+def post(wanted: HubRequest, *, timeout: float = 60) -> HubResponse:
     """The response over a real socket."""
     target = urlsplit(wanted.url)
     assert target.hostname
@@ -81,3 +82,13 @@ def post(wanted: HubRequest, *, timeout: float = 5.0) -> HubResponse:
         return HubResponse(response.status, headers, response.read())
     finally:
         connection.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what happens in another thread."""
+    waiting = threading.Event()
+    for _ in range(6000):
+        if condition():
+            return
+        waiting.wait(0.01)
+    raise AssertionError("it never came")

@@ -2,13 +2,13 @@
 
 import http.client
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import uvicorn
-from tests.hub.talk import content, post, read_token, request, sync_request
+from tests.hub.talk import content, post, read_token, request, sync_request, until
 from tests.hub.test_simulator import CLAIM, POLL
 
 from kuploy_saas_kit.errors import StorageError
@@ -43,7 +43,7 @@ def running(served: Served) -> Iterator[Served]:
     thread = threading.Thread(target=server.run, name="uvicorn")
     thread.start()
     try:
-        _until(lambda: server.started)
+        until(lambda: server.started)
         port = server.servers[0].sockets[0].getsockname()[1]
         served.url = f"http://127.0.0.1:{port}"
         yield served
@@ -82,7 +82,7 @@ def test_refusals_over_http(served: Served) -> None:
 
 def test_only_post(served: Served) -> None:
     """Other methods are not allowed."""
-    connection = http.client.HTTPConnection("127.0.0.1", int(served.url.rpartition(":")[2]), timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", int(served.url.rpartition(":")[2]), timeout=60)
     connection.request("GET", "/api/license/sync")
     assert connection.getresponse().status == 405
     connection.close()
@@ -101,12 +101,3 @@ def test_a_failing_store_is_503(tmp_path: Path) -> None:
         response = post(sync_request(hub.key, url=hub.url))
     assert (response.status, response.headers["retry-after"]) == (503, "30")
     assert b"disk" not in response.body
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    waiting = threading.Event()
-    for _ in range(1000):
-        if condition():
-            return
-        waiting.wait(0.01)
-    raise AssertionError("it never came")

@@ -83,7 +83,7 @@ def test_the_first_questions_in_a_child_wake_it_once() -> None:
         with world.kit() as kit:
             child = os.fork()
             if child == 0:  # pragma: no cover - it ends here, and coverage with it
-                signal.alarm(20)
+                signal.alarm(100)
                 of_parent = store.waiting
                 kit._refresher = cast("Refresher", Interrupted(kit._refresher, kit.wake))
                 kit.wake()

@@ -325,12 +325,12 @@ def test_an_orphaned_refresher_is_revived_by_reading() -> None:
 
     refresher = Refresher(tick, name="test")
     refresher.start()
-    assert ticked.wait(10)
+    assert ticked.wait(60)
     ticked.clear()
     mended(refresher)
     assert refresher.is_orphaned
     refresher.revive()
-    assert ticked.wait(10)
+    assert ticked.wait(60)
     refresher.stop()
     assert not refresher.is_orphaned
 
@@ -342,12 +342,12 @@ def test_a_full_queue_of_changes_drops_the_newest(caplog: pytest.LogCaptureFixtu
 
     def blocks(_: LicenseSnapshot) -> None:
         blocked.set()
-        gate.wait(10)
+        gate.wait(60)
 
     listeners.add(blocks)
     for number in range(80):
         listeners.tell(LicenseSnapshot(LicenseState(has_key=number % 2 == 0), NOW), in_background=True)
-    assert blocked.wait(10)
+    assert blocked.wait(60)
     assert "a change was not told" in caplog.text
     listeners.stop()
     gate.set()

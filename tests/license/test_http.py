@@ -1,11 +1,14 @@
 import gzip
 import os
+import socket
 import ssl
 import subprocess
 import sys
 import textwrap
 import traceback
 import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -62,17 +65,29 @@ def test_interim_answers_are_passed_over() -> None:
         assert ask(server.url).body == b"ok"
 
 
+@contextmanager
+def nobody() -> Iterator[str]:
+    """An address that is taken, so that no other process begins to listen there."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{held.getsockname()[1]}"
+
+
 def test_nobody_listens() -> None:
     """A refused connection (F1)."""
-    with FaultServer(says(b"")) as server:
-        url = server.url
-    with pytest.raises(HubUnavailableError) as caught:
+    with nobody() as url, pytest.raises(HubUnavailableError) as caught:
         ask(url)
     assert caught.value.code == "transport.connect"
 
 
-def test_a_name_that_does_not_exist() -> None:
-    """NXDOMAIN, or no name server at all (F2)."""
+@pytest.mark.parametrize("reason", [socket.EAI_NONAME, socket.EAI_AGAIN])
+def test_a_name_that_does_not_exist(reason: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NXDOMAIN, or no name server at all (F2); the machine's own is not asked, which may take its time or lie."""
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(reason, "not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(HubUnavailableError) as caught:
         ask("https://no-such-host.invalid")
     assert caught.value.code == "transport.dns"
@@ -111,7 +126,7 @@ def test_a_drip_ends_at_the_deadline(part: str) -> None:
     clock = SystemClock()
     began = clock.elapsed()
     assert fault(script, deadline=0.5) == "transport.deadline"
-    assert clock.elapsed() - began < timedelta(seconds=3)
+    assert clock.elapsed() - began < timedelta(seconds=15)
 
 
 def test_a_reset_connection() -> None:
@@ -183,11 +198,10 @@ def test_a_plain_server_behind_https() -> None:
 
 def test_a_dead_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Proxies come from the environment; one that is dead is no connection (F10)."""
-    with FaultServer(says(b"")) as server:
-        dead = server.url
-    monkeypatch.setenv("HTTPS_PROXY", dead)
-    with pytest.raises(HubUnavailableError) as caught:
-        ask("https://hub.invalid")
+    with nobody() as dead:
+        monkeypatch.setenv("HTTPS_PROXY", dead)
+        with pytest.raises(HubUnavailableError) as caught:
+            ask("https://hub.invalid")
     assert caught.value.code == "transport.connect"
 
 
@@ -282,7 +296,7 @@ def test_forked_children_get_their_own_answers() -> None:
 
     with FaultServer(echo) as server:
         command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script), server.url]
-        done = subprocess.run(command, check=False, timeout=60, capture_output=True, text=True)  # noqa: S603
+        done = subprocess.run(command, check=False, timeout=100, capture_output=True, text=True)  # noqa: S603
     assert done.returncode == 0, done.stderr
 
 

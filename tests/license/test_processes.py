@@ -20,7 +20,7 @@ from kuploy_saas_kit.license.ports import HubResponse
 SECOND = timedelta(seconds=1)
 
 
-def run(script: str, timeout: float = 60) -> str:
+def run(script: str, timeout: float = 100) -> str:
     """What the script printed; it must end well."""
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(script)]
     done = subprocess.run(command, check=False, timeout=timeout, capture_output=True, text=True)  # noqa: S603
@@ -36,7 +36,7 @@ def test_a_hundred_threads_make_one_request() -> None:
     gate = threading.Event()
 
     def slow(body: Mapping[str, Any]) -> HubResponse:
-        gate.wait(10)
+        gate.wait(60)
         return world.hub.license(body)
 
     world.hub.fault = slow
@@ -46,7 +46,7 @@ def test_a_hundred_threads_make_one_request() -> None:
         thread.start()
     gate.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert results == ["ok"] * 100
     assert len(world.hub.requests) == 1
 
@@ -61,16 +61,17 @@ def test_reads_wait_for_nothing() -> None:
 
     def hang(body: Mapping[str, Any]) -> HubResponse:
         hanging.set()
-        gate.wait(10)
+        gate.wait(60)
         return world.hub.license(body)
 
     world.hub.fault = hang
     thread = threading.Thread(target=client.sync)
     thread.start()
-    assert hanging.wait(10)
+    assert hanging.wait(60)
     assert client.snapshot().status is LicenseStatus.ACTIVE
+    assert thread.is_alive()
     gate.set()
-    thread.join(10)
+    thread.join(60)
 
 
 def test_a_listener_that_blocks_delays_no_tick() -> None:
@@ -81,11 +82,11 @@ def test_a_listener_that_blocks_delays_no_tick() -> None:
 
     def blocks(_: LicenseSnapshot) -> None:
         heard.set()
-        gate.wait(10)
+        gate.wait(60)
 
     client.add_listener(blocks)
     client.tick()
-    assert heard.wait(10)
+    assert heard.wait(60)
     world.pass_time(client, timedelta(minutes=5))
     assert len(world.hub.requests) > 2
     gate.set()
@@ -107,7 +108,7 @@ def test_the_refresher_ticks_until_it_is_stopped() -> None:
     refresher.start()
     refresher.start()
     for _ in range(3):
-        assert ticked.acquire(timeout=10)
+        assert ticked.acquire(timeout=60)
         refresher.poke()
     refresher.stop()
     refresher.stop()
@@ -115,7 +116,7 @@ def test_the_refresher_ticks_until_it_is_stopped() -> None:
     while ticked.acquire(blocking=False):
         pass
     refresher.start()
-    assert ticked.acquire(timeout=10)
+    assert ticked.acquire(timeout=60)
     refresher.stop()
 
 
@@ -169,7 +170,7 @@ def test_children_of_a_fork_serve_and_refresh() -> None:
             assert client._refresher.is_running
             client.sync()
             store.leases.clear()
-            ok = published.wait(20)
+            ok = published.wait(60)
             client.stop()
             os._exit(0 if ok else 1)
         children.append(child)
@@ -194,8 +195,6 @@ def test_a_killed_writer_leaves_the_old_license_or_the_new_one(store: str) -> No
 
 def test_the_interpreter_exits_at_once_during_a_sync() -> None:
     """F81: a hanging hub does not hold up the exit, and nothing is printed."""
-    clock = SystemClock()
-    began = clock.elapsed()
     out = run(
         PREFORK
         + """
@@ -203,13 +202,15 @@ def test_the_interpreter_exits_at_once_during_a_sync() -> None:
     hanging = threading.Event()
     def hang(body):
         hanging.set()
-        threading.Event().wait(60)
+        threading.Event().wait()
     hub.fault = hang
     client._schedule = type(client._schedule)()
     client._refresher.start()
-    assert hanging.wait(10)
-    print("bye")
+    assert hanging.wait(60)
+    print("bye at", clock.elapsed().total_seconds())
     """
     )
-    assert out == "bye\n"
-    assert clock.elapsed() - began < timedelta(seconds=10)
+    assert out.startswith("bye at ")
+    assert out.count("\n") == 1
+    ended = timedelta(seconds=float(out.removeprefix("bye at ")))
+    assert SystemClock().elapsed() - ended < timedelta(seconds=10)

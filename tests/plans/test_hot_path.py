@@ -208,7 +208,7 @@ def test_after_a_fork_nothing_is_kept() -> None:
     queue = context.Queue()
     child = context.Process(target=_in_child, args=(gate, queue))
     child.start()
-    assert queue.get(timeout=30) == (0, True, 0)
+    assert queue.get(timeout=60) == (0, True, 0)
     child.join()
     assert set(gate._kept) == {"acme"}
 

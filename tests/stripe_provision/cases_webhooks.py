@@ -66,7 +66,7 @@ def _() -> None:
 
 
 def _wait(barrier: threading.Barrier) -> None:
-    barrier.wait(5)
+    barrier.wait(60)
 
 
 @case(47, "two events for one change")
@@ -550,7 +550,7 @@ def _() -> None:
     def meet() -> None:
         if first:
             first.pop()
-            barrier.wait(5)
+            barrier.wait(60)
 
     office.book.on_fetch = meet
     outcomes: list[Any] = []

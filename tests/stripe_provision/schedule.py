@@ -9,7 +9,7 @@ from typing import TypeAlias
 Pause: TypeAlias = Callable[[], None]
 Worker: TypeAlias = Callable[[Pause], None]
 
-_PATIENCE = 30
+_PATIENCE = 60
 
 
 class _Lane:

@@ -495,7 +495,7 @@ def test_one_customer_for_an_org_under_races() -> None:
 
     def wait_for_all(method: str, path: str) -> None:
         if (method, path) == ("POST", "/v1/customers"):
-            together.wait(30)
+            together.wait(60)
 
     shop.wire.before = wait_for_all
     _race(8, shop.start)
