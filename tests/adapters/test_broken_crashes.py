@@ -35,6 +35,9 @@ from kuploy_saas_kit.testing.conformance.crew import ProcessCrew, ThreadCrew
 from kuploy_saas_kit.testing.conformance.statements import before_each_statement
 from kuploy_saas_kit.testing.servers import postgres_schema
 
+ROUNDS = 100
+"""Few are run: the first race that shows the mistake is the last one."""
+
 
 class TakesInTwoTransactions(SqlStore):
     """Takes from the org and commits, and then from the instance."""
@@ -278,7 +281,7 @@ def test_a_lock_of_one_process_is_found(url: str) -> None:
         law(store, ThreadCrew(store), 1)
         empty(store)
         with ProcessCrew(partial(LocksInOneProcess.from_url, url)) as crew, pytest.raises(AssertionError):
-            law(store, crew, 3)
+            law(store, crew, ROUNDS)
 
 
 def test_a_sweep_under_a_lock_of_one_process_is_found(url: str) -> None:
@@ -288,7 +291,7 @@ def test_a_sweep_under_a_lock_of_one_process_is_found(url: str) -> None:
         holdings.test_threads_sweep_once(store, clock)
         empty(store)
         with pytest.raises(AssertionError):
-            holdings.test_processes_sweep_once(store, partial(SweepsUnderALock.from_url, url), rounds=3)
+            holdings.test_processes_sweep_once(store, partial(SweepsUnderALock.from_url, url), rounds=ROUNDS)
 
 
 def test_a_seed_that_writes_over_others_is_found(url: str) -> None:
@@ -296,4 +299,4 @@ def test_a_seed_that_writes_over_others_is_found(url: str) -> None:
     law: Callable[..., None] = usage.test_a_race_to_seed
     reopen = partial(SeedsOverOthers.from_url, url)
     with closing(reopen()) as store, ProcessCrew(reopen) as crew, pytest.raises(AssertionError):
-        law(store, crew, 3)
+        law(store, crew, ROUNDS)

@@ -37,7 +37,8 @@ from kuploy_saas_kit.testing.clock import ManualClock
 from kuploy_saas_kit.testing.conformance.base import NOW
 from kuploy_saas_kit.testing.conformance.crew import ThreadCrew
 
-ATTEMPTS = 5  # a race has misses, up to one in twenty
+ATTEMPTS = 100
+"""A race has misses: one in twenty as a rule, and many in a row on a machine with more to do. The first hit ends it."""
 ELSEWHERE = StripeSpace("acct_1", livemode=True)
 
 
@@ -659,6 +660,12 @@ class Law:
             store = store_class(clock)
             given = {"store": store, "clock": clock, "crew": ThreadCrew(store), "rounds": 1, **self.parameters}
             self.method(**{name: given[name] for name in signature(self.method).parameters})
+
+
+def again_and_again(attempt: Callable[[], object]) -> None:
+    """Do it until it raises, and not for ever."""
+    for _ in range(ATTEMPTS):
+        attempt()
 
 
 usage, holdings = conformance.UsageStoreTests(), conformance.HoldingStoreTests()

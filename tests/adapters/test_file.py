@@ -171,7 +171,7 @@ def test_a_fork_amid_a_write(path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         is_within.wait()
         child = os.fork()
         if child == 0:  # pragma: no cover - it ends here, and coverage with it
-            signal.alarm(20)
+            signal.alarm(60)
             monkeypatch.undo()
             os.read(told, 1)
             store.save_license_key("lic_child")

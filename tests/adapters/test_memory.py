@@ -120,7 +120,7 @@ def test_a_fork_amid_a_verb() -> None:
         is_within.wait()
         child = os.fork()
         if child == 0:  # pragma: no cover - it ends here, and coverage with it
-            signal.alarm(20)
+            signal.alarm(60)
             store.standing("acme")
             os._exit(0)
         status = os.waitpid(child, 0)[1]

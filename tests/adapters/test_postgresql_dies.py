@@ -251,7 +251,8 @@ def test_a_server_that_is_killed_in_every_verb(
     """All verbs at once, called and awaited, stopped before their last table: each raises, and nothing was written."""
     import psycopg  # noqa: PLC0415 - where it is missing this test is skipped
 
-    with called(server.url) as store, awaited(server.url) as other, ExitStack() as exits:
+    patient = f"{server.url}&command_timeout=0"
+    with called(patient) as store, awaited(patient) as other, ExitStack() as exits:
         told = [(store, verb) for verb in verbs.values()] + [
             (other, verb) for verb in of(AsyncSqlStore, verbs).values()
         ]

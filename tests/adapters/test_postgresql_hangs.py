@@ -3,7 +3,8 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
+from datetime import timedelta
 from threading import Event
 from typing import Any
 
@@ -25,6 +26,8 @@ from kuploy_saas_kit.testing.conformance.usage import claims, used
 if reason := why_no_postgres():
     pytest.skip(reason, allow_module_level=True)
 from psycopg import capabilities
+
+from kuploy_saas_kit.adapters.sql import waiting
 
 SOON = "&command_timeout=0.1"
 VERBS: dict[str, Callable[[Any], object]] = {
@@ -57,13 +60,43 @@ OPENERS = [
 ]
 
 
+class Stopwatch:
+    """What waits for answers go by: no time passes but while it runs, so that an answer may take as long as it does."""
+
+    def __init__(self) -> None:
+        self._elapsed = waiting._elapsed
+        self._since: timedelta | None = None
+
+    def __call__(self) -> timedelta:
+        since = self._since
+        return timedelta() if since is None else self._elapsed() - since
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Time passes."""
+        self._since = self._elapsed()
+        try:
+            yield
+        finally:
+            self._since = None
+
+
+@pytest.fixture(autouse=True)
+def stopwatch(monkeypatch: pytest.MonkeyPatch) -> Stopwatch:
+    """The one that waits go by."""
+    stopwatch = Stopwatch()
+    monkeypatch.setattr(waiting, "_elapsed", stopwatch)
+    return stopwatch
+
+
 @pytest.mark.parametrize(("opened", "verb"), OPENERS)
-def test_a_server_that_is_frozen(proxy: Proxy, opened: Callable[[str], Any], verb: str) -> None:
+def test_a_server_that_is_frozen(proxy: Proxy, stopwatch: Stopwatch, opened: Callable[[str], Any], verb: str) -> None:
     """A verb on its way ends in a `StorageError` that says why; when the server answers again, so does the store."""
+    lost = pytest.raises(StorageError, match=r"lost \(no answer within 0\.1 s\); nothing is half-written")
     with opened(proxy.url + SOON) as store:
         VERBS[verb](store)
         proxy.is_frozen = True
-        with pytest.raises(StorageError, match=r"lost \(no answer within 0\.1 s\); nothing is half-written"):
+        with stopwatch.running(), lost:
             VERBS[verb](store)
         proxy.is_frozen = False
         VERBS[verb](store)
@@ -85,7 +118,9 @@ def rows(place: str) -> Iterator[Rows]:
 
 
 @pytest.mark.parametrize("opened", [called, awaited])
-def test_whoever_stands_in_a_queue_leaves_it(place: str, rows: Rows, opened: Callable[[str], Any]) -> None:
+def test_whoever_stands_in_a_queue_leaves_it(
+    place: str, rows: Rows, stopwatch: Stopwatch, opened: Callable[[str], Any]
+) -> None:
     """A take that waited too long for a lock is not done later, when nobody knows of it."""
     if not capabilities.has_cancel_safe():
         pytest.skip("this libpq cannot ask the server to stop without waiting for it")
@@ -93,7 +128,7 @@ def test_whoever_stands_in_a_queue_leaves_it(place: str, rows: Rows, opened: Cal
         before = used(store)
         with host._engine.begin() as connection:
             assert host.on(connection).take(claims(cap=20)).outcome is TakeOutcome.TAKEN
-            with pytest.raises(StorageError, match="no answer within"):
+            with stopwatch.running(), pytest.raises(StorageError, match="no answer within"):
                 store.take(claims(cap=20))
             while rows.waiting():
                 Event().wait(0.02)
@@ -102,7 +137,7 @@ def test_whoever_stands_in_a_queue_leaves_it(place: str, rows: Rows, opened: Cal
 
 
 @pytest.mark.parametrize("opened", [called, awaited])
-def test_a_migration_takes_its_time(schemas: Schemas, opened: Callable[[str], Any]) -> None:
+def test_a_migration_takes_its_time(schemas: Schemas, stopwatch: Stopwatch, opened: Callable[[str], Any]) -> None:
     """It waits for another one as long as that takes, and keeps no connection that waits for ever."""
     url = schemas.new(migrated=True)
     with ExitStack() as exits:
@@ -117,7 +152,7 @@ def test_a_migration_takes_its_time(schemas: Schemas, opened: Callable[[str], An
             while not rows.waiting():
                 Event().wait(0.02)
             for _ in range(2):
-                with pytest.raises(StorageError, match="no answer within"):
+                with stopwatch.running(), pytest.raises(StorageError, match="no answer within"):
                     store.usage_of("acme")
             assert not migration.done()
         migration.result()
@@ -179,7 +214,7 @@ def test_an_engine_of_the_hosts_waits_as_it_was_made(place: str) -> None:
         assert not hasattr(driver, "command_timeout")
 
 
-def test_a_kit_over_a_frozen_database_stops(proxy: Proxy) -> None:
+def test_a_kit_over_a_frozen_database_stops(proxy: Proxy, stopwatch: Stopwatch) -> None:
     """Its threads and its lease are not waited for without end."""
     url = f"{proxy.url}{SOON}&connect_timeout=1"
     with closing(SqlStore.from_url(url)) as store, make_world(store) as world:
@@ -187,7 +222,8 @@ def test_a_kit_over_a_frozen_database_stops(proxy: Proxy) -> None:
         kit.start()
         threads = [thread for thread in threading.enumerate() if thread.name.startswith("kuploy-saas-kit")]
         proxy.is_frozen = True
-        kit.stop()
+        with stopwatch.running():
+            kit.stop()
         proxy.is_frozen = False
         assert threads
         assert not [thread.name for thread in threads if thread.is_alive()]

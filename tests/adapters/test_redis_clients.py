@@ -170,7 +170,7 @@ def test_a_fork_shares_no_connection(store: RedisStore, server: RedisServer) -> 
         parent.take(claims(1, 9, 9))
         child = os.fork()
         if child == 0:  # pragma: no cover - it ends here, and coverage with it
-            signal.alarm(20)
+            signal.alarm(60)
             os._exit(0 if asyncio.run(take()) else 1)
         assert os.waitpid(child, 0)[1] == 0
         parent.take(claims(1, 9, 9))

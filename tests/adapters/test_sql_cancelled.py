@@ -87,6 +87,6 @@ def test_closing_waits_for_no_other_event_loop(file: Path, stopped_loop: Abstrac
     engine = create_async_engine(f"sqlite+aiosqlite:///{file}", poolclass=NullPool)
     store = AsyncSqlStore(engine)
     stopped_loop.run_until_complete(cancelled_at_a_statement(store))
-    asyncio.run(asyncio.wait_for(store.close(), timeout=3))
+    asyncio.run(asyncio.wait_for(store.close(), timeout=30))
     stopped_loop.run_until_complete(store.close())
     assert left_in(file) == {"maxProjects": 3}

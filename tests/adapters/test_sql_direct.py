@@ -476,7 +476,7 @@ def test_a_fork_amid_a_take(store: SqlStore) -> None:
         is_within.wait()
         child = os.fork()
         if child == 0:  # pragma: no cover - it ends here, and coverage with it
-            signal.alarm(20)
+            signal.alarm(60)
             os._exit(0 if store.take(claims()).outcome is TakeOutcome.TAKEN else 1)
         status = os.waitpid(child, 0)[1]
         may_end.set()

@@ -82,7 +82,7 @@ def _let_workers_end() -> None:
     """What could not be opened ends the thread that aiosqlite has for it, and tells the event loop, a little later."""
     for thread in threading.enumerate():
         if "_connection_worker_thread" in thread.name:
-            thread.join(timeout=5)
+            thread.join(timeout=60)
 
 
 def test_a_disk_that_is_full(sqlite_template: Path, tmp_path: Path) -> None:

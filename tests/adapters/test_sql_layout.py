@@ -30,7 +30,7 @@ T = TypeVar("T", bound=type)
 needs_postgres = pytest.mark.skipif(why_no_postgres() is not None, reason=str(why_no_postgres()))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def engine(schemas: Schemas, worker_id: str) -> Iterator[Engine]:
     """A host's database with a schema for the kit, which is not the one that its own tables are in."""
     server = create_engine(schemas.new(migrated=False), isolation_level="AUTOCOMMIT", poolclass=NullPool)

@@ -25,7 +25,7 @@ class Way(ABC):
 
     @abstractmethod
     def carry(self, client: socket.socket, server: socket.socket) -> None:
-        """Hand on what comes, until one side leaves or the way is cut."""
+        """Hand on what comes, until one side leaves or the way is cut; a side may leave while it is sent to."""
 
     def close(self) -> None:
         """Accept nothing more, and hang up."""
@@ -47,7 +47,7 @@ class Way(ABC):
                 self._threads[-1].start()
 
     def _connect(self, client: socket.socket) -> None:
-        with client, socket.socket(socket.AF_UNIX) as server:
+        with client, socket.socket(socket.AF_UNIX) as server, suppress(ConnectionError):
             server.connect(self._server)
             self.carry(client, server)
 
@@ -71,17 +71,16 @@ class Proxy(Way):
         super().__init__(Path(there) / socket_file, folder / socket_file)
 
     def carry(self, client: socket.socket, server: socket.socket) -> None:
-        with suppress(ConnectionError):
-            self.beginnings.append(client.recv(1 << 16))  # it is no request
-            server.sendall(self.beginnings[-1])
-            while True:
-                ready, _, _ = select.select([client, server], [], [])
-                came = ready[0].recv(1 << 16)
-                if not came or (self._is_cut() if ready[0] is client else self._is_lost()):
-                    return
-                if self.is_frozen:
-                    continue
-                (server if ready[0] is client else client).sendall(came)
+        self.beginnings.append(client.recv(1 << 16))  # it is no request
+        server.sendall(self.beginnings[-1])
+        while True:
+            ready, _, _ = select.select([client, server], [], [])
+            came = ready[0].recv(1 << 16)
+            if not came or (self._is_cut() if ready[0] is client else self._is_lost()):
+                return
+            if self.is_frozen:
+                continue
+            (server if ready[0] is client else client).sendall(came)
 
     def _is_cut(self) -> bool:
         if self.left is None:

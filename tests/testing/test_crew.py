@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kuploy_saas_kit.adapters import FileLicenseStore
-from kuploy_saas_kit.testing.conformance.crew import ProcessCrew, ThreadCrew, WorkerFailedError
+from kuploy_saas_kit.testing.conformance.crew import ProcessCrew, ThreadCrew, Worker, WorkerFailedError
 
 
 def process_of(_store: Any, _worker: int) -> int:
@@ -33,6 +33,20 @@ def die(_store: Any, _worker: int) -> None:
 def hang(_store: Any, _worker: int) -> None:
     """Wait for what never comes."""
     Event().wait(60)
+
+
+def open_once(path: Path) -> object:
+    """The second one who comes is refused."""
+    path.touch(exist_ok=False)
+    return object()
+
+
+def is_running(worker: Worker) -> bool:
+    """Whether its process was not ended: of one that was nothing is known any more."""
+    try:
+        return bool(worker.process.is_alive())
+    except ValueError:
+        return False
 
 
 def crew(tmp_path: Path, **options: Any) -> ProcessCrew:
@@ -75,6 +89,14 @@ def test_a_worker_that_hangs(tmp_path: Path) -> None:
     """Nobody waits for ever for a store that waits for itself."""
     with pytest.raises(WorkerFailedError, match="said nothing"), crew(tmp_path, patience=timedelta(seconds=2)) as it:
         it.race(hang)
+
+
+def test_a_worker_that_cannot_begin(tmp_path: Path) -> None:
+    """None is left behind where the storage cannot be opened a second time."""
+    it = ProcessCrew(partial(open_once, tmp_path / "opened"), workers=2)
+    with pytest.raises(WorkerFailedError, match="FileExistsError"), it:
+        pytest.fail("has begun")
+    assert not [worker for worker in it._running if is_running(worker)]
 
 
 def test_an_opener_that_cannot_be_sent() -> None:

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any
 
 import pytest
-from tests.adapters.test_broken_stores import Law
+from tests.adapters.test_broken_stores import ATTEMPTS, Law
 
 from kuploy_saas_kit.adapters import MemoryStore
 from kuploy_saas_kit.adapters._rules import PlansUpdate, may_apply, meter_sums, plan_update, replace_flags
@@ -50,8 +50,6 @@ from kuploy_saas_kit.stripe_provision.ports import (
 )
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.clock import ManualClock
-
-ATTEMPTS = 5  # a race has misses
 
 
 def untold(store: MemoryStore, action: Callable[[], Any]) -> Any:

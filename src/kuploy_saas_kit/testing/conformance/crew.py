@@ -77,8 +77,13 @@ class ProcessCrew:
         self._running: list[Worker] = []
 
     def __enter__(self) -> Self:
-        self._running = [Worker(_work, self._reopen, number) for number in range(self.workers)]
-        self._answers()
+        try:
+            for number in range(self.workers):
+                self._running.append(Worker(_work, self._reopen, number))
+            self._answers()
+        except BaseException as error:
+            self.__exit__(type(error))
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
