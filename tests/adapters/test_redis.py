@@ -411,6 +411,14 @@ def test_what_is_no_url(kind: type[RedisStore], url: str) -> None:
     assert caught.value.__suppress_context__
 
 
+@pytest.mark.parametrize("kind", [RedisStore, AsyncRedisStore])
+def test_a_url_that_is_not_set(kind: type[RedisStore]) -> None:
+    """What an environment without the variable gives is named as what it is."""
+    unset: Any = None
+    with pytest.raises(ConfigurationError, match="a Redis URL is text, and not NoneType: is the variable set"):
+        kind.from_url(unset)
+
+
 def test_the_servers_clock(server: RedisServer) -> None:
     """Without a clock of its own the store goes by the server's."""
     store = RedisStore.from_url(server.url, prefix="other")

@@ -336,13 +336,32 @@ def test_urls_that_are_no_store(wrong: str, says: str) -> None:
         SqlStore.from_url(wrong)
 
 
-def test_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without SQLAlchemy, or a driver, the error names the extra to install."""
+@pytest.mark.parametrize("kind", [SqlStore, AsyncSqlStore])
+def test_a_url_that_is_not_set(kind: type[SqlStore | AsyncSqlStore]) -> None:
+    """What an environment without the variable gives is named as what it is."""
+    unset: Any = os.environ.get("KUPLOY_NOT_SET")
+    with pytest.raises(ConfigurationError, match="a database URL is text, and not NoneType: is the variable set"):
+        kind.from_url(unset)
+
+
+@pytest.mark.parametrize("package", ["sqlalchemy", "greenlet"])
+def test_a_missing_extra(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without SQLAlchemy, or what its asyncio needs, the error names the extra to install."""
     for name in [name for name in sys.modules if name.startswith(("sqlalchemy", "kuploy_saas_kit.adapters.sql"))]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ConfigurationError, match=r"kuploy-saas-kit\[sql\]"):
         _ = adapters.SqlStore
+
+
+def test_migrating_without_alembic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the tables have to be made the error names the extra that brings Alembic."""
+    monkeypatch.setitem(sys.modules, "alembic.operations", None)
+    with (
+        closing(SqlStore.from_url(f"sqlite:///{tmp_path / 'kit.db'}")) as store,
+        pytest.raises(ConfigurationError, match=r"kuploy-saas-kit\[sql\]"),
+    ):
+        store.migrate()
 
 
 def test_a_missing_driver(monkeypatch: pytest.MonkeyPatch) -> None:

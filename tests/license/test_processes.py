@@ -14,6 +14,7 @@ from tests.conftest import examples
 from tests.license.doubles import World
 
 from kuploy_saas_kit._clock import SystemClock
+from kuploy_saas_kit.errors import StorageError
 from kuploy_saas_kit.license import LicenseSnapshot, LicenseStatus, Refresher
 from kuploy_saas_kit.license.ports import HubResponse
 
@@ -118,6 +119,25 @@ def test_the_refresher_ticks_until_it_is_stopped() -> None:
     refresher.start()
     assert ticked.acquire(timeout=60)
     refresher.stop()
+
+
+@pytest.mark.parametrize("error", [StorageError("the store is away"), KeyError("a mistake")])
+def test_a_store_that_fails_a_tick_is_one_sentence(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    """What the log says of a store has no traceback of drivers; a mistake in code has one."""
+    ticked = threading.Event()
+
+    def tick() -> timedelta:
+        ticked.set()
+        raise error
+
+    refresher = Refresher(tick, name="test")
+    refresher.start()
+    assert ticked.wait(60)
+    refresher.stop()
+    (record,) = caplog.records
+    of_the_store = "the store is away; it is tried again in a while" in record.getMessage()
+    assert of_the_store is isinstance(error, StorageError)
+    assert of_the_store is (record.exc_info is None)
 
 
 def test_start_syncs_once_where_nothing_is_stored() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
+from kuploy_saas_kit.errors import StorageError
 from kuploy_saas_kit.license.forks import mend_after_fork
 
 _LOG: Final = logging.getLogger(__name__)
@@ -89,6 +90,9 @@ class Refresher:
     def _ticked(self) -> timedelta:
         try:
             return max(timedelta(), self._tick())
+        except StorageError as error:
+            _LOG.warning("%s: %s; it is tried again in a while", self._name, error)
+            return _AFTER_A_CRASH
         except Exception:  # noqa: BLE001 - a thread that dies would end all refreshing
             _LOG.exception("%s: a tick failed; it is tried again in a while", self._name)
             return _AFTER_A_CRASH

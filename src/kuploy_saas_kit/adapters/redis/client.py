@@ -76,6 +76,8 @@ def async_client_for(url: str) -> Any:
 
 
 def _made(module: Any, url: str, retry: Any, connections: int) -> Any:
+    if not isinstance(url, str):
+        raise ConfigurationError(f"a Redis URL is text, and not {type(url).__name__}: is the variable set?")
     try:
         return module.Redis.from_url(url, retry=retry, max_connections=connections, **_OPTIONS)
     except ValueError:

@@ -8,6 +8,7 @@ from kuploy_saas_kit.errors import ConfigurationError
 
 try:
     import_module("sqlalchemy")
+    import_module("greenlet")  # SQLAlchemy alone does not bring it
 except ModuleNotFoundError as error:
     raise ConfigurationError("The SQL stores need an extra: pip install 'kuploy-saas-kit[sql]'") from error
 

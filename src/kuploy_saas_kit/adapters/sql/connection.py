@@ -129,6 +129,8 @@ def upsert(connection: Connection, table: Table) -> Any:
 
 def checked_url(url: str, drivers: dict[str, str]) -> URL:
     """*url* with the kit's driver for its database; `ConfigurationError` for a database that is not supported."""
+    if not isinstance(url, str):
+        raise ConfigurationError(f"a database URL is text, and not {type(url).__name__}: is the variable set?")
     parsed = _parsed(url.replace("postgres://", "postgresql://", 1))
     backend = parsed.get_backend_name()
     if backend not in drivers:

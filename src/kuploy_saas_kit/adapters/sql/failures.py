@@ -23,6 +23,7 @@ _NO_TABLE: Final = (
     "InvalidSchemaName",
 )
 _CROWDED: Final = "53300"  # whoever is not let in hears no SQLSTATE, but one of these
+_FORBIDDEN: Final = "42501"
 _SIGNS_OF_CROWD: Final = ("too many clients", "too many connections", "remaining connection slots")
 
 _TROUBLES: Final = {
@@ -41,7 +42,10 @@ _TROUBLES: Final = {
     ),
     sqlite3.SQLITE_CORRUPT: ("is damaged", "stop all that use it, and put a backup in its place"),
     sqlite3.SQLITE_NOTADB: ("is no SQLite database", "name another file, or put a backup in its place"),
-    "42501": ("does not let this user do what was asked", "grant it more"),
+    _FORBIDDEN: (
+        "does not let this user do what was asked",
+        "grant it that right; whoever migrates needs CREATE on the schema too",
+    ),
     "25006": (
         "takes no writes, as a replica or a read-only transaction",
         "after a failover try again, else give the kit the URL of the primary",
@@ -86,7 +90,7 @@ def _explained(error: SQLAlchemyError, dialect: Dialect, name: str, migrate: str
         return passing
     if (code := _code(cause, said)) in _TROUBLES:
         is_so, do = _TROUBLES[code]
-        return f"{name} {is_so}; nothing is half-written: {do}"
+        return f"{name} {is_so}{_forbidden(cause, code)}; nothing is half-written: {do}"
     if isinstance(error, OutdatedTables) or any(sign in said for sign in _NO_TABLE):
         return f"{name} does not have the kit's tables as this version knows them: {migrate}"
     if isinstance(error, PoolTimeoutError):
@@ -97,7 +101,7 @@ def _explained(error: SQLAlchemyError, dialect: Dialect, name: str, migrate: str
     if cause is not None and _is_outside(error, cause, dialect):
         return (
             f"{name} could not be entered; nothing is half-written: is the server running, and are host, user, "
-            "password and name of the database right?"
+            "password, options and name of the database right?"
         )
     return (
         f"{name} could not do what was asked ({type(cause or error).__name__}, {dialect.name}); nothing is half-written"
@@ -132,6 +136,12 @@ def _code(cause: BaseException | None, said: str) -> int | str | None:
     of_sqlite: int | None = getattr(cause, "sqlite_errorcode", None)
     of_postgresql: str | None = getattr(cause, "sqlstate", None)
     return of_postgresql if of_sqlite is None else _primary(of_sqlite)
+
+
+def _forbidden(cause: BaseException | None, code: int | str | None) -> str:
+    """Where it was a right that lacked, what PostgreSQL says of it: that names things of the schema, and no value."""
+    diagnosed = getattr(cause, "diag", None)
+    return f" ({diagnosed.message_primary})" if code == _FORBIDDEN and diagnosed is not None else ""
 
 
 def _is_outside(error: SQLAlchemyError, cause: BaseException, dialect: Dialect) -> bool:

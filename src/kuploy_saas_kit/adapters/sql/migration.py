@@ -189,10 +189,12 @@ def _versions(connection: Connection, tables: Tables) -> list[str]:
 def _upgrade(connection: Connection, tables: Tables, target: str) -> None:
     # Slow to load, and needed once. The revisions get their operations as an argument: Alembic's usual `op` is one
     # for the whole process, and several stores may be migrated at the same time.
-    from alembic.operations import Operations  # noqa: PLC0415
-    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
-    from alembic.script import ScriptDirectory  # noqa: PLC0415
-
+    try:
+        from alembic.operations import Operations  # noqa: PLC0415
+        from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
+        from alembic.script import ScriptDirectory  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ConfigurationError("Making the tables needs an extra: pip install 'kuploy-saas-kit[sql]'") from error
     script = ScriptDirectory(str(_REVISIONS))
     table = tables.schema_version
     context = MigrationContext.configure(
