@@ -232,13 +232,25 @@ subscriptions, standings = conformance.SubscriptionStoreTests(), conformance.Sta
 @pytest.mark.parametrize(
     ("broken", "law", "told"),
     [
-        (TakesInTwoTransactions, usage.test_failing_at_each_step, r"take pair: statement \d failed: \(4, 3\) is seen"),
-        (NotesTheEventAfterwards, subscriptions.test_failing_at_each_step, r"subscribe: statement \d+ failed"),
+        (
+            TakesInTwoTransactions,
+            usage.test_failing_at_each_step,
+            r"statement \d failed: Counted\(org=4, instance=3\) is",
+        ),
+        (
+            NotesTheEventAfterwards,
+            subscriptions.test_failing_at_each_step,
+            r"subscribe: .*event_is_handled=False, .* is seen",
+        ),
         (RaisesAfterwards, standings.test_failing_at_each_step, r"end: statement \d+ failed"),
-        (SweepsInTwoTransactions, holdings.test_failing_at_each_step, r"sweep .*; done again, \(5, 5\) is seen"),
-        (ReturnsFirst, holdings.test_failing_at_each_step, r"sweep .*; done again, \(1, 1\) is seen"),
-        (SettlesByMoving, holdings.test_failing_at_each_step, r"settle .* \(3, 3, False\) is seen"),
-        (SeedsInTwoTransactions, usage.test_failing_at_each_step, r"seed .* \(0, None\) is seen"),
+        (
+            SweepsInTwoTransactions,
+            holdings.test_failing_at_each_step,
+            r"; done again, Counted\(org=5, instance=5\) is seen",
+        ),
+        (ReturnsFirst, holdings.test_failing_at_each_step, r"; done again, Counted\(org=1, instance=1\) is seen"),
+        (SettlesByMoving, holdings.test_failing_at_each_step, r"settle .*, instance=3, is_held=False\) is seen"),
+        (SeedsInTwoTransactions, usage.test_failing_at_each_step, r"seed .*org=0, instance=None\) is seen"),
         (TakesInTwoTransactions, partial(usage.test_dying_at_a_step, rounds=1), r"before statement 2 of 2"),
         (NotesTheEventAfterwards, partial(subscriptions.test_dying_at_a_step, rounds=2), r"before statement \d+ of"),
     ],

@@ -14,9 +14,15 @@ from tests.conftest import why_no_postgres, why_no_redis
 from kuploy_saas_kit.adapters import AsyncRedisStore, AsyncSqlStore, MemoryStore, SqlStore
 from kuploy_saas_kit.plans.ports import Claim, CounterKey, GivenBack, Taken, TakeOutcome
 from kuploy_saas_kit.testing.clock import ManualClock
-from kuploy_saas_kit.testing.conformance import CancelledTests, FromThreads, HoldingStoreTests, UsageStoreTests
+from kuploy_saas_kit.testing.conformance import (
+    AnnouncementStoreTests,
+    CancelledTests,
+    FromThreads,
+    HoldingStoreTests,
+    UsageStoreTests,
+)
 from kuploy_saas_kit.testing.conformance.base import NOW, race
-from kuploy_saas_kit.testing.conformance.crashes import Steps, _cancel, _each_step
+from kuploy_saas_kit.testing.conformance.crashes import Deed, Steps, _cancel, _check, _each_step
 from kuploy_saas_kit.testing.conformance.usage import _take_pair
 from kuploy_saas_kit.testing.servers import RedisServer, postgres_schema
 
@@ -156,6 +162,13 @@ class Blocks(Awaits):
         pass
 
 
+class BlocksReaders(Awaits):
+    """Reads by a driver that blocks."""
+
+    async def usage_of(self, scope: str) -> Mapping[str, int]:
+        return self._store.usage_of(scope)
+
+
 class GivesUp(Awaits):
     """Waits no longer for its driver."""
 
@@ -188,8 +201,14 @@ class Taking(CancelledTests):
 @pytest.mark.parametrize(
     ("broken", "told"),
     [
-        (TakesClaimByClaim, r"take pair: cancelled where it waits for the 2. time: \(4, 3\) is seen"),
-        (TakesItForDone, r"take pair: cancelled where it waits for the 1. time: \(3, 3\) is seen, and not \(4, 4\)"),
+        (
+            TakesClaimByClaim,
+            r"take pair: cancelled where it waits for the 2. time: Counted\(org=4, instance=3\) is seen",
+        ),
+        (
+            TakesItForDone,
+            r"cancelled where it waits for the 1. time: Counted\(org=3, .*\) is seen, and not Counted\(org=4",
+        ),
         (KeepsTheLock, None),
         (Blocks, "take pair never waits"),
     ],
@@ -202,13 +221,56 @@ def test_the_law_finds_the_mistake(broken: Callable[[], Awaits], told: str | Non
         Taking().test_cancelled_at_each_wait(wrong)
 
 
+def test_a_read_that_blocks_is_found() -> None:
+    """A read that keeps the event loop for itself does not pass, though each write waits."""
+    with FromThreads(Awaits) as right:
+        Taking().test_a_look_waits(right)
+    with FromThreads(BlocksReaders) as wrong:
+        Taking().test_cancelled_at_each_wait(wrong)
+        with pytest.raises(AssertionError, match="take pair is read without a wait"):
+            Taking().test_a_look_waits(wrong)
+
+
+class Announcing(CancelledTests, AnnouncementStoreTests): ...
+
+
+def stepping(_: object) -> closing[MemoryStore]:
+    """A store of which nothing is asked."""
+    return closing(MemoryStore())
+
+
+@pytest.mark.parametrize(
+    ("law", "others"),
+    [
+        (Announcing.test_cancelled_at_each_wait, []),
+        (Announcing.test_a_look_waits, []),
+        (Announcing.test_killed_at_any_instant, [None, 1]),
+        (Announcing.test_failing_at_each_step, [stepping]),
+        (Announcing.test_what_cannot_be_read_is_raised, [stepping]),
+        (Announcing.test_dying_at_a_step, [None, 1]),
+    ],
+)
+def test_a_port_without_deeds(law: Callable[..., None], others: Sequence[object]) -> None:
+    """What nothing can be seen of is skipped, and says so, before the class of whatever port it stands."""
+    with FromThreads(Awaits) as store, pytest.raises(pytest.skip.Exception, match="no deeds"):
+        law(Announcing(), store, *others)
+
+
+def test_what_is_raised_after_a_stop_says_so() -> None:
+    """A verb that hangs or raises because of one that was stopped names that one."""
+    never = Deed(do=_take_pair, view=lambda store, _: store.usage_of("acme"))
+    with FromThreads(GivesUp) as store, pytest.raises(TimeoutError) as caught:
+        _check(store, never, 1, [], "take pair: statement 2 failed")
+    assert caught.value.__notes__ == ["before this: take pair: statement 2 failed"]
+
+
 def test_a_store_that_hangs_is_told() -> None:
     """It fails after a while, and lets the rest of the tests run."""
     with FromThreads(LocksThreads) as store:
         assert store.usage_of("acme") == {}
         store._store.has_answered.clear()
         store._patience = 0.2
-        with pytest.raises(AssertionError, match="does the store block its event loop"):
+        with pytest.raises(AssertionError, match=r"usage_of did not answer .* block its event loop.* kept a lock"):
             race(lambda _: store.usage_of("acme"), workers=2)
 
 

@@ -1,6 +1,7 @@
 """Stores that are right in a way of their own: the suite judges what the ports say, not how ours do it."""
 
 from dataclasses import replace
+from datetime import datetime
 from itertools import count
 from threading import Event
 from typing import Any
@@ -13,8 +14,8 @@ from tests.conftest import examples
 from kuploy_saas_kit.adapters import MemoryStore
 from kuploy_saas_kit.adapters._rules import PlansUpdate
 from kuploy_saas_kit.model.plan import Plan
-from kuploy_saas_kit.model.subscription import OrgSubscription
-from kuploy_saas_kit.plans.ports import Announced, Changes, PlanSaved
+from kuploy_saas_kit.model.subscription import Assignment, OrgSubscription
+from kuploy_saas_kit.plans.ports import Announced, AssignmentSaved, Changes, Everyone, PlanSaved
 from kuploy_saas_kit.stripe_provision.ports import OnChange, SubscriptionPut
 from kuploy_saas_kit.testing import conformance
 from kuploy_saas_kit.testing.clock import ManualClock
@@ -97,6 +98,34 @@ def test_what_is_seen_of_a_deed(suite: type[CrashTests]) -> None:
         assert others == [first, first]
 
 
+class RowNumbers:
+    """A host's standings with a feed whose cursors are the numbers of its rows; plans it leaves to another store."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._store = MemoryStore(clock)
+        self._rows: list[str] = []
+        self.standing = self._store.standing
+
+    def put_assignment(self, assignment: Assignment) -> AssignmentSaved:
+        with self._store._lock:
+            self._rows.append(assignment.org_id)
+            return self._store.put_assignment(assignment)
+
+    def end_assignment(self, org_id: str, *, actor: str, reason: str, at: datetime) -> AssignmentSaved:
+        with self._store._lock:
+            ended = self._store.end_assignment(org_id, actor=actor, reason=reason, at=at)
+            if ended.previous is not None:
+                self._rows.append(org_id)
+            return ended
+
+    def changes(self, cursor: str | None) -> Changes:
+        with self._store._lock:
+            last = len(self._rows)
+            if cursor is None or not cursor.isdecimal() or int(cursor) > last:
+                return Changes(str(last), Everyone.ALL)
+            return Changes(str(last), frozenset(self._rows[int(cursor) :]))
+
+
 class RightTests:
     test_killed_at_any_instant: Any = None  # it lives in this process
     test_failing_at_each_step: Any = None
@@ -118,6 +147,12 @@ class TestStandings(RightTests, conformance.StandingStoreTests): ...
 
 
 class TestFeed(RightTests, conformance.ChangeFeedTests): ...
+
+
+class TestFeedOfRows(RightTests, conformance.ChangeFeedTests):
+    @pytest.fixture
+    def store(self, clock: ManualClock) -> Any:
+        return RowNumbers(clock)
 
 
 class TestSubscriptions(RightTests, conformance.SubscriptionStoreTests): ...

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC
 from functools import partial
 from itertools import count
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import pytest
 
@@ -55,9 +55,16 @@ def _sell(store: ProvisioningStore, number: int) -> None:
     store.put_mapping(TEST_MODE, mapping(slug, price_id), made(slug, price_id))
 
 
-def _sold(store: ProvisioningStore, number: int) -> tuple[bool, bool]:
+class Sold(NamedTuple):
+    """Whether the plan has its mapping, and whether the price is remembered."""
+
+    has_mapping: bool
+    has_price: bool
+
+
+def _sold(store: ProvisioningStore, number: int) -> Sold:
     slug = f"plan{number}"
-    return slug in store.load_mappings(TEST_MODE), store.plan_of_price(TEST_MODE, f"price_{number}") == slug
+    return Sold(slug in store.load_mappings(TEST_MODE), store.plan_of_price(TEST_MODE, f"price_{number}") == slug)
 
 
 class ProvisioningStoreTests(CrashTests):
@@ -256,9 +263,19 @@ def _subscribe(store: SubscriptionStore, number: int) -> None:
     store.put_subscription(row, expected_version=0, event_id=f"evt_crash{number}")
 
 
-def _subscribed(store: BillingStore, number: int) -> tuple[bool, bool, bool, bool, bool]:
+class Subscribed(NamedTuple):
+    """What belongs to one write. A row that is not there has nothing that the feed could tell."""
+
+    row_is_there: bool
+    feed_agrees: bool
+    event_is_handled: bool
+    standing_has_it: bool
+    standing_rose: bool
+
+
+def _subscribed(store: BillingStore, number: int) -> Subscribed:
     standing, is_there = store.standing(f"org{number}"), store.load_subscription(f"sub_crash{number}").version > 0
-    return (
+    return Subscribed(
         is_there,
         not is_there or is_told(store, number, f"org{number}"),
         store.look_up_event(f"evt_crash{number}").is_handled,
@@ -525,9 +542,16 @@ def _use_own(store: SpacedStore, number: int) -> None:
     store.use_space(_own_space(number))
 
 
-def _used_own(store: SpacedStore, number: int) -> tuple[bool, bool]:
+class Used(NamedTuple):
+    """Whether the space counts, and if so, whether that is told."""
+
+    is_used: bool
+    feed_agrees: bool
+
+
+def _used_own(store: SpacedStore, number: int) -> Used:
     is_used = store.standing(f"org{number}").subscription is not None
-    return is_used, not is_used or is_told(store, number)
+    return Used(is_used, not is_used or is_told(store, number))
 
 
 class CurrentSpaceTests(CrashTests):
@@ -606,9 +630,16 @@ def _keep_own(store: CustomerStore, number: int) -> None:
     store.keep_customer(TEST_MODE, f"org{number}", f"cus_crash{number}")
 
 
-def _kept_own(store: CustomerStore, number: int) -> tuple[bool, bool]:
+class Kept(NamedTuple):
+    """Whether each is found by the other."""
+
+    customer_of_org: bool
+    org_of_customer: bool
+
+
+def _kept_own(store: CustomerStore, number: int) -> Kept:
     org_id, customer_id = f"org{number}", f"cus_crash{number}"
-    return (
+    return Kept(
         store.customer_of(TEST_MODE, org_id) == customer_id,
         store.org_of_customer(TEST_MODE, customer_id) == org_id,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -108,29 +109,35 @@ class CrashTests(StoreTests):
         """Opens the storage of `store` once more, in a store that tells before each statement; see `Stepping`."""
         pytest.skip("no steps: override the fixture `stepping` where each statement of the store can be stopped")
 
+    def _judged(self) -> Sequence[Deed]:
+        if not self.deeds:
+            pytest.skip("no deeds: the class of this port has no verb that is judged where it is stopped")
+        return self.deeds
+
     def test_killed_at_any_instant(self, store: Any, reopen: Opener, rounds: int) -> None:
         """A killed process leaves what it was doing as before or as after, and what it had done is there.
 
         A store that looked before sees it too.
         """
-        outcomes = [_rehearsed(store, deed, number) for number, deed in enumerate(self.deeds)]
-        dice, number = Random(86), len(self.deeds)  # noqa: S311 - when to kill is no secret
+        deeds = self._judged()
+        outcomes = [_rehearsed(store, deed, number) for number, deed in enumerate(deeds)]
+        dice, number = Random(86), len(deeds)  # noqa: S311 - when to kill is no secret
         for _ in range(self.kills * rounds):
-            first, _ = number, _of(self.deeds, number).view(store, number)
-            told = _killed(Worker(_live, reopen, self.deeds, first), dice, len(self.deeds))
+            first, _ = number, _of(deeds, number).view(store, number)
+            told = _killed(Worker(_live, reopen, deeds, first), dice, len(deeds))
             with opened(reopen) as again:
                 for done in told[-2:-1]:
-                    deed, (_, after) = _of(self.deeds, done), _of(outcomes, done)
+                    deed, (_, after) = _of(deeds, done), _of(outcomes, done)
                     assert deed.view(again, done) == after, (
                         f"{deed!s} was done before the process was killed, and is lost"
                     )
                 number = told[-1]
                 if number > first:
-                    deed, (_, after) = _of(self.deeds, first), _of(outcomes, first)
+                    deed, (_, after) = _of(deeds, first), _of(outcomes, first)
                     assert deed.view(store, first) == after, (
                         f"{deed!s} was done by another process, and is not seen by one that had looked before"
                     )
-                deed = _of(self.deeds, number)
+                deed = _of(deeds, number)
                 _check(again, deed, number, _of(outcomes, number), f"{deed!s}: the process was killed in it")
             number += 1
 
@@ -138,14 +145,16 @@ class CrashTests(StoreTests):
         """Whichever statement of a verb fails, all is as before or as after, and the store can be used again."""
         steps = Steps(_fail)
         with opened(partial(stepping, steps)) as fragile:
-            for deed, told in _stopped_at_each_step(self.deeds, store, fragile, steps, "statement {} failed", looks=0):
+            for deed, told in _stopped_at_each_step(
+                self._judged(), store, fragile, steps, "statement {} failed", looks=0
+            ):
                 assert told, f"{deed!s}: {_UNTOLD}"
 
     def test_what_cannot_be_read_is_raised(self, store: Any, stepping: Stepping) -> None:
         """Whichever statement of a read fails, nobody is told that there is nothing."""
         steps = Steps(_fail)
         with opened(partial(stepping, steps)) as fragile:
-            for number, deed in enumerate(self.deeds):
+            for number, deed in enumerate(self._judged()):
                 _, after = _rehearsed(store, deed, number)
                 for at in _each_step():
                     steps.arm(at)
@@ -158,7 +167,7 @@ class CrashTests(StoreTests):
     def test_dying_at_a_step(self, store: Any, stepping: Stepping, rounds: int) -> None:
         """Before whichever statement of a verb the process dies, all is as before or as after."""
         numbers = count()
-        for deed in self.deeds:
+        for deed in self._judged():
             outcomes = _rehearsed(store, deed, next(numbers))
             last = _steps_of(deed, store, stepping, next(numbers))
             assert last, _UNTOLD
@@ -180,8 +189,21 @@ class CancelledTests(CrashTests):
         steps = Steps(_cancel)
         store.step = steps
         what = "cancelled where it waits for the {}. time"
-        for deed, told in _stopped_at_each_step(self.deeds, store, store, steps, what):
+        for deed, told in _stopped_at_each_step(self._judged(), store, store, steps, what):
             assert told, f"{deed!s} never waits: nobody else is served meanwhile"
+
+    def test_a_look_waits(self, store: FromThreads) -> None:
+        """While a verb that reads is answered, others are."""
+        steps = Steps(_cancel)
+        store.step = steps
+        for number, deed in enumerate(self._judged()):
+            told_before = steps.counted
+            steps.arm(_MOST_STEPS)
+            deed.view(store, number)
+            steps.disarm()
+            assert steps.counted > told_before, (
+                f"what is seen of {deed!s} is read without a wait: nobody else is served"
+            )
 
 
 def _stopped_at_each_step(
@@ -220,7 +242,8 @@ def _check(store: Any, deed: Deed, number: int, allowed: Sequence[object], what:
 
     *what* happened to it is said where not.
     """
-    seen = deed.view(store, number)
+    with _after(what):
+        seen = deed.view(store, number)
     for _ in range(looks):
         if seen in allowed:
             break
@@ -228,9 +251,20 @@ def _check(store: Any, deed: Deed, number: int, allowed: Sequence[object], what:
         seen = deed.view(store, number)
     assert seen in allowed, f"{what}: {seen} is seen, and not {' or '.join(map(str, allowed))}"
     if deed.repeatable:
-        deed.do(store, number)
-        again = deed.view(store, number)
+        with _after(what):
+            deed.do(store, number)
+            again = deed.view(store, number)
         assert again == allowed[-1], f"{what}, and {seen} was seen; done again, {again} is seen and not {allowed[-1]}"
+
+
+@contextmanager
+def _after(what: str) -> Iterator[None]:
+    """*what* happened before is said of what is raised here: a lock that is still held then, for one."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"before this: {what}")
+        raise
 
 
 def _each_step() -> Iterator[int]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC
 from functools import partial
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from kuploy_saas_kit.license.ports import ClaimRecord, IdentityStore, Lease, LeaseStore, LicenseRecord, LicenseStore
 from kuploy_saas_kit.model.limits import MAX_LIMIT
@@ -31,10 +31,17 @@ def _save_whole(store: LicenseStore, number: int) -> None:
     store.save_license(_record(number))
 
 
-def _is_whole(store: LicenseStore, number: int) -> tuple[bool, bool]:
+class Saved(NamedTuple):
     """Whether the license of this number, or a newer one, is there; and whether the one that is there is whole."""
+
+    is_there: bool
+    is_whole: bool
+
+
+def _is_whole(store: LicenseStore, number: int) -> Saved:
     stored = store.load_license()
-    return stored is not None and stored.revision >= number, stored is None or stored == _record(stored.revision)
+    is_there = stored is not None and stored.revision >= number
+    return Saved(is_there, stored is None or stored == _record(stored.revision))
 
 
 class LicenseStoreTests(CrashTests):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC
 from functools import partial
 from itertools import count
+from typing import NamedTuple
 
 from kuploy_saas_kit.model.limits import MAX_LIMIT
 from kuploy_saas_kit.plans.ports import INSTANCE, AnnouncementStore, MeterEntry, MeterStore
@@ -24,8 +25,16 @@ def _add(store: MeterStore, number: int) -> None:
     store.add_meter(f"event-{number}", both)
 
 
-def _added(store: MeterStore, number: int) -> tuple[int, int]:
-    return store.meter_total(ORG, f"build{number}", NOW), store.meter_total(INSTANCE, f"build{number}", NOW)
+class Added(NamedTuple):
+    """The two totals."""
+
+    org: int
+    instance: int
+
+
+def _added(store: MeterStore, number: int) -> Added:
+    limit = f"build{number}"
+    return Added(store.meter_total(ORG, limit, NOW), store.meter_total(INSTANCE, limit, NOW))
 
 
 class MeterStoreTests(CrashTests):

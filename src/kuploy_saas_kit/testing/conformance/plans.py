@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import pytest
 
@@ -82,24 +82,39 @@ def _apply(store: PlanStore, number: int) -> None:
     store.replace_plans(_catalog(number), revision=number)
 
 
-def _applied(store: PlanStore, number: int) -> tuple[bool, bool, bool]:
+class Applied(NamedTuple):
     """Whether the catalog of this number, or a newer one, is there; if so, whether it is told; whether it is whole."""
+
+    is_there: bool
+    feed_agrees: bool
+    is_whole: bool
+
+
+def _applied(store: PlanStore, number: int) -> Applied:
     stored = store.load_plans()
     held = {} if stored.catalog is None else {plan.slug: plan for plan in stored.catalog}
     whole = () if stored.revision is None else _catalog(stored.revision)
     is_there = stored.revision is not None and stored.revision >= number
     is_whole = all(held.get(plan.slug) == plan for plan in whole)
-    return is_there, not is_there or is_told(store, number), is_whole
+    return Applied(is_there, not is_there or is_told(store, number), is_whole)
 
 
 def _save_own(store: PlanStore, number: int) -> None:
     store.put_plan(Plan(f"own{number}", "Own"), expected_version=0)
 
 
-def _saved_own(store: PlanStore, number: int) -> tuple[bool, bool, bool]:
+class SavedPlan(NamedTuple):
+    """Whether the plan is there; if so, whether it is told; whether it has a version."""
+
+    is_there: bool
+    feed_agrees: bool
+    has_version: bool
+
+
+def _saved_own(store: PlanStore, number: int) -> SavedPlan:
     stored = store.load_plans()
     is_there = stored.catalog is not None and stored.catalog.get(f"own{number}") is not None
-    return is_there, not is_there or is_told(store, number), f"own{number}" in stored.versions
+    return SavedPlan(is_there, not is_there or is_told(store, number), f"own{number}" in stored.versions)
 
 
 class PlanStoreTests(CrashTests):
@@ -399,11 +414,19 @@ def _give(store: StandingStore, number: int) -> None:
     store.put_assignment(assignment(f"org{number}"))
 
 
-def _given(store: StandingStore, number: int) -> tuple[bool, bool, bool]:
-    """Whether it is given; if so, whether that is told; and whether the version rose."""
+class Changed(NamedTuple):
+    """Whether the assignment is changed; if so, whether that is told; and whether the version rose."""
+
+    is_done: bool
+    feed_agrees: bool
+    version_rose: bool
+
+
+def _given(store: StandingStore, number: int) -> Changed:
+    """Of one that is given."""
     standing = store.standing(f"org{number}")
     is_given = standing.assignment is not None
-    return is_given, not is_given or is_told(store, number, f"org{number}"), standing.version > 0
+    return Changed(is_given, not is_given or is_told(store, number, f"org{number}"), standing.version > 0)
 
 
 def _give_and_mark(store: StandingStore, number: int) -> None:
@@ -417,11 +440,11 @@ def _end(store: StandingStore, number: int) -> None:
     store.end_assignment(f"org{number}", actor="root@isp", reason="over", at=NOW)
 
 
-def _ended(store: StandingStore, number: int) -> tuple[bool, bool, bool]:
-    """Whether it is taken away; if so, whether that is told; and whether the version rose."""
+def _ended(store: StandingStore, number: int) -> Changed:
+    """Of one that is taken away."""
     standing, mark = store.standing(f"org{number}"), store.standing(f"mark{number}")
     is_ended = standing.assignment is None
-    return is_ended, not is_ended or is_told(store, number, f"org{number}"), standing.version > mark.version
+    return Changed(is_ended, not is_ended or is_told(store, number, f"org{number}"), standing.version > mark.version)
 
 
 class StandingStoreTests(CrashTests):
@@ -496,8 +519,15 @@ class AuditedStore(AuditStore, StandingStore, Protocol):
     """A store whose assignments leave a trail."""
 
 
-def _give_and_tell(store: AuditedStore, number: int) -> tuple[bool, int]:
-    return store.standing(f"org{number}").assignment is not None, len(store.trail_of(f"org{number}"))
+class Audited(NamedTuple):
+    """Whether an assignment is there, and how many lines the trail has."""
+
+    has_assignment: bool
+    lines: int
+
+
+def _give_and_tell(store: AuditedStore, number: int) -> Audited:
+    return Audited(store.standing(f"org{number}").assignment is not None, len(store.trail_of(f"org{number}")))
 
 
 class AuditStoreTests(CrashTests):
@@ -546,13 +576,15 @@ class ChangingStore(ChangeFeed, StandingStore, PlanStore, Protocol):
 
 
 class ChangeFeedTests(StoreTests):
-    """What a `ChangeFeed` must do; the store is a `StandingStore` and a `PlanStore` too."""
+    """What a `ChangeFeed` must do; the store is a `StandingStore` too, and where it keeps plans a `PlanStore`."""
 
     stepping = CrashTests.stepping
 
     @pytest.mark.parametrize("cursor", [None, "", "nonsense", "nonsense.1", "0", "-1", "x.y"])
     def test_without_a_cursor_of_its_own(self, store: ChangingStore, cursor: str | None) -> None:
         """Whoever comes without a cursor, or with one that the feed never gave, must look at everyone."""
+        if cursor == store.changes(None).cursor:
+            pytest.skip("a cursor of its own: this feed begins with it")
         assert store.changes(cursor).org_ids is Everyone.ALL
 
     def test_nothing_changed(self, store: ChangingStore) -> None:
@@ -597,6 +629,8 @@ class ChangeFeedTests(StoreTests):
 
     def test_changes_of_plans(self, store: ChangingStore) -> None:
         """A change of the plans is a change of everyone; applying the same plans again is none."""
+        if not hasattr(store, "replace_plans"):
+            pytest.skip("no plans: this store keeps none, and the feed of the one that does tells of them")
         cursor = store.changes(None).cursor
         store.replace_plans(CATALOG, revision=1)
         store.put_assignment(assignment("acme"))

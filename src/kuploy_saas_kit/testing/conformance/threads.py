@@ -54,7 +54,7 @@ class FromThreads:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._store = self._wait(self._made())
+        self._store = self._wait(self._made(), "making the store")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -65,7 +65,7 @@ class FromThreads:
         if self._hangs:
             return
         if hasattr(self._store, "close"):
-            self._wait(self._store.close())
+            self._wait(self._store.close(), "close")
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -74,14 +74,14 @@ class FromThreads:
         verb = getattr(self._store, name)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            return self._wait(verb(*args, **kwargs))
+            return self._wait(verb(*args, **kwargs), name)
 
         return call
 
     async def _made(self) -> Any:
         return self._make()
 
-    def _wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    def _wait(self, coroutine: Coroutine[Any, Any, Any], name: str) -> Any:
         if self.step is not None:
             coroutine = _awaited(_Stepped(coroutine, self.step))
         answer = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
@@ -92,7 +92,8 @@ class FromThreads:
                 raise  # it is the store's own
             self._hangs = True
             raise AssertionError(
-                f"a verb did not answer within {self._patience:.0f} s: does the store block its event loop?"
+                f"{name} did not answer within {self._patience:.0f} s: does the store block its event loop, or has a "
+                "verb that failed or was cancelled kept a lock, a transaction or a connection?"
             ) from None
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import pytest
 
@@ -72,13 +72,20 @@ def _pair(number: int, amount: int = 1) -> list[Claim]:
     return [Claim(ORG, _limit(number), amount, UNLIMITED), Claim(INSTANCE, _limit(number), amount, UNLIMITED)]
 
 
+class Counted(NamedTuple):
+    """The two counters; None where there is no row."""
+
+    org: int | None
+    instance: int | None
+
+
 def _seed_pair(store: UsageStore, number: int) -> None:
     for scope in (ORG, INSTANCE):
         store.seed_usage((scope, _limit(number)), 3)
 
 
-def _view_pair(store: UsageStore, number: int) -> tuple[int | None, int | None]:
-    return store.usage_of(ORG).get(_limit(number)), store.usage_of(INSTANCE).get(_limit(number))
+def _view_pair(store: UsageStore, number: int) -> Counted:
+    return Counted(store.usage_of(ORG).get(_limit(number)), store.usage_of(INSTANCE).get(_limit(number)))
 
 
 def _seed_org(store: UsageStore, number: int) -> None:
@@ -466,11 +473,19 @@ def _reserve_in_vain(store: UsageStore, number: int) -> None:
     _reserve_pair(store, number, timedelta())
 
 
-def _view_holding(store: UsageStore, number: int) -> tuple[int | None, int | None, bool]:
+class Held(NamedTuple):
+    """The two counters, and whether the key still stands for what was taken."""
+
+    org: int | None
+    instance: int | None
+    is_held: bool
+
+
+def _view_holding(store: UsageStore, number: int) -> Held:
     """The counters, and whether the key still stands for what was taken: a take without room takes nothing."""
     again = [Claim(claim.scope, claim.limit, claim.amount, 0) for claim in _pair(number, 2)]
     is_held = store.take(again, key=_limit(number)).outcome is TakeOutcome.HELD
-    return *_view_pair(store, number), is_held
+    return Held(*_view_pair(store, number), is_held)
 
 
 def _release_pair(store: HoldingStore, number: int) -> None:
