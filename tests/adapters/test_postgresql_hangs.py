@@ -218,12 +218,15 @@ def test_a_kit_over_a_frozen_database_stops(proxy: Proxy, stopwatch: Stopwatch) 
     """Its threads and its lease are not waited for without end."""
     url = f"{proxy.url}{SOON}&connect_timeout=1"
     with closing(SqlStore.from_url(url)) as store, make_world(store) as world:
-        kit = world.kit()
+        kit, before = world.kit(), threading.enumerate()
         kit.start()
-        threads = [thread for thread in threading.enumerate() if thread.name.startswith("kuploy-saas-kit")]
+        begun = [thread for thread in threading.enumerate() if thread not in before]
+        threads = [thread for thread in begun if thread.name.startswith("kuploy-saas-kit")]
         proxy.is_frozen = True
         with stopwatch.running():
             kit.stop()
+            for thread in threads:
+                thread.join(60)
         proxy.is_frozen = False
         assert threads
         assert not [thread.name for thread in threads if thread.is_alive()]
