@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if not LONG.search(item.nodeid)]
 
 
-SETTINGS_PREFIXES = ("LICENSE_", "STRIPE_", "KUPLOY_")
+SETTINGS = re.compile(r"(LICENSE|STRIPE|KUPLOY)_.*|(https?|all|no)_proxy", re.IGNORECASE)
 
 
 def examples(many: int) -> int:
@@ -74,9 +74,9 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A developer's own license or Stripe key never takes part in a test."""
+    """A developer's own license, Stripe key or proxy never takes part in a test."""
     for name in list(os.environ):
-        if name.startswith(SETTINGS_PREFIXES):
+        if SETTINGS.fullmatch(name):
             monkeypatch.delenv(name)
 
 

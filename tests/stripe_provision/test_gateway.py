@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import requests
 import stripe
-from tests.stripe_provision.world import LIVE_KEY, NO_WAIT, TEST_KEY, World, catalog, pro, require_goal
+from tests.stripe_provision.world import LIVE_KEY, NO_WAIT, TEST_KEY, TEST_SPACE, World, catalog, pro, require_goal
 
 from kuploy_saas_kit import stripe_provision
 from kuploy_saas_kit._retry import RetryBudget, call_with_retries
@@ -243,6 +243,14 @@ def test_over_a_real_connection() -> None:
         gateway = StripeGateway.from_key(TEST_KEY, base_url=url)
         assert StripeProvisioner(gateway, MemoryStore()).provision(catalog(pro())).is_complete
     assert len(sim.writes) == 3
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY", "http_proxy"])
+def test_an_emulator_is_asked_through_no_proxy(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A simulator on this machine is reached directly where the environment names a proxy."""
+    monkeypatch.setenv(name, "http://127.0.0.1:1")
+    with StripeSimulator().serve() as url:
+        assert StripeGateway.from_key(TEST_KEY, base_url=url).space() == TEST_SPACE
 
 
 def test_nothing_waits_for_stripe_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
