@@ -34,6 +34,7 @@ FACE: dict[str, set[str]] = {
         "ceiling_violations",
         "compose",
         "compose_feature",
+        "effective_subscription",
         "preview_grant_change",
         "preview_plan_change",
         "require_within_ceiling",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
+from django.apps import apps
 from django.core.management import call_command
 from django.db import connections
 from django.db.migrations.exceptions import IrreversibleError
@@ -107,6 +108,12 @@ def test_how_to_make_them_in_the_database_that_lacks_them(alias: str) -> None:
     commands = re.findall("`(.*?)`", str(missing.value))
     assert commands == [f"manage.py migrate --database {alias}", f"DjangoStore({alias!r}).migrate()"]
     assert re.findall("`(.*?)`", how_to_migrate("default")) == ["manage.py migrate", "DjangoStore().migrate()"]
+
+
+def test_an_app_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it `manage.py migrate` finds nothing to do, so it is named first."""
+    monkeypatch.setattr(apps, "is_installed", lambda name: name != "kuploy_saas_kit.adapters.django")
+    assert how_to_migrate("default").startswith("name kuploy_saas_kit.adapters.django in INSTALLED_APPS, and run ")
 
 
 def test_a_database_that_the_settings_do_not_have(alias: str) -> None:

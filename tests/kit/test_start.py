@@ -5,14 +5,17 @@ import signal
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
 from typing import Any, Self, cast
 
 import pytest
 from tests.kit.world import CATALOG, make_world
 
-from kuploy_saas_kit import CatalogAuthority
-from kuploy_saas_kit.adapters import MemoryStore
+from kuploy_saas_kit import CatalogAuthority, SaasKit
+from kuploy_saas_kit.adapters import MemoryStore, SqlStore
 from kuploy_saas_kit.errors import StoredPlansError
+from kuploy_saas_kit.license import LicenseConfig
 from kuploy_saas_kit.license.refresher import Refresher
 from kuploy_saas_kit.model.subscription import OrgSubscription
 from kuploy_saas_kit.plans import Plan, Price
@@ -179,3 +182,15 @@ def test_another_licenses_plans_are_applied_and_sold() -> None:
         assert report.plans is not None
         assert report.plans.deactivated == ("pro",)
         assert set(world.store.load_mappings(kit.gateway.space())) == {"gold"}
+
+
+def test_a_file_that_cannot_be_opened_is_a_problem_of_the_run(tmp_path: Path) -> None:
+    """A scheduler's run raises nothing, and says what hindered it; the next one is whole."""
+    folder = tmp_path / "later"
+    with closing(SqlStore.from_url(f"sqlite:///{folder / 'kit.db'}")) as store:
+        kit = SaasKit(LicenseConfig(trust="tls_only"), store)
+        report = kit.run_once()
+        assert report.sync.code == "store.unavailable"
+        assert "cannot be opened" in report.problems[0]
+        folder.mkdir()
+        assert kit.run_once().problems == ()

@@ -7,6 +7,7 @@ import pytest
 from tests.plans.world import NOW, World, make_world
 
 from kuploy_saas_kit.errors import (
+    ConfigurationError,
     FeatureDeniedError,
     InvalidValueError,
     KeyConflictError,
@@ -412,6 +413,13 @@ async def test_using_counts_elsewhere(world: World) -> None:
     assert (decision if isinstance(world.raw, Gate) else await decision).granted
     assert other.usage_of("acme") == {"maxProjects": 2}
     assert world.store.usage_of("acme") == {}
+
+
+def test_using_what_is_no_store(world: World) -> None:
+    """A host that gives its connection, and not the store over it, hears so at once."""
+    connection: Any = object()
+    with pytest.raises(ConfigurationError, match=r"such as sql_store\.on\(connection\), and not object"):
+        world.raw.using(connection)
 
 
 async def test_store_failures_are_storage_errors(world: World) -> None:

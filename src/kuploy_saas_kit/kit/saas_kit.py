@@ -193,11 +193,12 @@ class SaasKit:
 
     def run_once(self) -> RunReport:
         """One sync, then plans and Stripe as far as they differ; for hosts with a scheduler of their own."""
-        make_embedded_tables(self._stores)
         with self._running:
+            ready = self._carried((self._require_tables,), force=False)
             sync = self.license.sync()
-            done = self._carried((self._require_tables, self._apply_catalog, self._provision), force=False)
-        return RunReport(sync=sync, plans=done.plans, provision=done.provision, problems=tuple(done.problems))
+            done = self._carried((self._apply_catalog, self._provision), force=False)
+        problems = (*ready.problems, *done.problems)
+        return RunReport(sync=sync, plans=done.plans, provision=done.provision, problems=problems)
 
     # Rooms
 
@@ -337,6 +338,7 @@ class SaasKit:
         return done
 
     def _require_tables(self, done: Carried, force: bool) -> None:  # noqa: FBT001 - a step of a run
+        make_embedded_tables(self._stores)
         require_tables(self._stores)
 
     def _apply_catalog(self, done: Carried, force: bool) -> None:  # noqa: FBT001 - a step of `_carry_out`

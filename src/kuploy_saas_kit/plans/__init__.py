@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         ProductSchema,
     )
     from kuploy_saas_kit.model.status import Operation
-    from kuploy_saas_kit.model.subscription import Assignment, OrgStanding
+    from kuploy_saas_kit.model.subscription import Assignment, OrgStanding, effective_subscription
     from kuploy_saas_kit.plans.aio import AsyncGate, AsyncReservation
     from kuploy_saas_kit.plans.ceiling import CeilingViolation, ceiling_violations, require_within_ceiling
     from kuploy_saas_kit.plans.composition import compose, compose_feature
@@ -89,6 +89,7 @@ __all__ = [
     "compose",
     "compose_feature",
     "copy_plan",
+    "effective_subscription",
     "oversell_report",
     "preview_catalog_change",
     "preview_grant_change",
@@ -143,6 +144,7 @@ _HOMES = {
     "compose": "kuploy_saas_kit.plans.composition",
     "compose_feature": "kuploy_saas_kit.plans.composition",
     "copy_plan": "kuploy_saas_kit.plans.presets",
+    "effective_subscription": "kuploy_saas_kit.model.subscription",
     "oversell_report": "kuploy_saas_kit.plans.preview",
     "preview_catalog_change": "kuploy_saas_kit.plans.preview",
     "preview_grant_change": "kuploy_saas_kit.plans.preview",

@@ -23,7 +23,7 @@ from kuploy_saas_kit.model.product import LimitKind, LimitSpec
 from kuploy_saas_kit.model.status import Operation
 from kuploy_saas_kit.plans import metering
 from kuploy_saas_kit.plans.allowance import checked_amount
-from kuploy_saas_kit.plans.core import DEFAULT_RESERVATION, GateCore, Standing, Take
+from kuploy_saas_kit.plans.core import DEFAULT_RESERVATION, GateCore, Standing, Take, refuse_no_store
 from kuploy_saas_kit.plans.decision import Decision
 from kuploy_saas_kit.plans.ids import check_key, checked_id
 from kuploy_saas_kit.plans.metering import Crossing
@@ -194,6 +194,7 @@ class AsyncGate(GateCore):
 
         The instance's counter stays locked until the host commits, so acquire last.
         """
+        refuse_no_store(store)
         bound = AsyncGate(
             license=self._license,
             plans=self._plans,

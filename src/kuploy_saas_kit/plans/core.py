@@ -12,6 +12,7 @@ from typing import Final
 
 from kuploy_saas_kit._clock import Clock, SystemClock
 from kuploy_saas_kit.errors import (
+    ConfigurationError,
     InvalidValueError,
     KeyConflictError,
     KitError,
@@ -109,6 +110,14 @@ class Take:
             )
         key = taken.blocking.limit if taken.blocking is not None else next(iter(self.allowances))
         return self.allowances[key].decide(taken.blocking, taken.used)
+
+
+def refuse_no_store(store: object) -> None:
+    """`ConfigurationError` for a host's own connection, given as the store over it."""
+    if not hasattr(store, "take"):
+        raise ConfigurationError(
+            f"using() takes a store that counts, such as sql_store.on(connection), and not {type(store).__name__}"
+        )
 
 
 class GateCore:

@@ -132,7 +132,7 @@ class StandingStore(Protocol):
     """Keeps what orgs are on. Every change of an org raises its standing's version and enters the change feed."""
 
     def standing(self, org_id: str) -> OrgStanding:
-        """The org's effective subscription and its assignment; an unknown org has an empty standing."""
+        """The org's `effective_subscription` and its assignment; an unknown org has an empty standing."""
 
     def put_assignment(self, assignment: Assignment) -> AssignmentSaved:
         """Give the org this plan by hand, in place of any earlier assignment; the audit trail keeps both."""

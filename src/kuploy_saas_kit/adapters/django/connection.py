@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from functools import cache
 from typing import Any, Final
 
+from django.apps import apps
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db import Error as DjangoDatabaseError
@@ -22,6 +23,7 @@ from kuploy_saas_kit.adapters.sql.connection import driver_needed
 from kuploy_saas_kit.adapters.sql.failures import storage_errors
 from kuploy_saas_kit.errors import ConfigurationError, StorageError
 
+_APP: Final = "kuploy_saas_kit.adapters.django"
 _URLS: Final = {"sqlite": "sqlite+pysqlite://", "postgresql": "postgresql+psycopg://"}
 _WRAPPER: ContextVar[BaseDatabaseWrapper] = ContextVar("the connection that the pool lends next")
 
@@ -74,7 +76,11 @@ class _LentPostgres(_Lent):
 def how_to_migrate(using: str) -> str:
     """How the tables of the settings' layout are made in the database *using*."""
     option, argument = ("", "") if using == DEFAULT_DB_ALIAS else (f" --database {using}", repr(using))
-    return f"run `manage.py migrate{option}`; where that finds nothing to do, `DjangoStore({argument}).migrate()`"
+    is_app_missing = apps.apps_ready and not apps.is_installed(_APP)
+    named = f"name {_APP} in INSTALLED_APPS, and " if is_app_missing else ""
+    return (
+        f"{named}run `manage.py migrate{option}`; where that finds nothing to do, `DjangoStore({argument}).migrate()`"
+    )
 
 
 def wrapper_of(using: str) -> BaseDatabaseWrapper:
