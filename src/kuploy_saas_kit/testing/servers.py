@@ -237,9 +237,21 @@ class RedisServer(_Server):
         self._end(signal.SIGKILL)
 
 
+_END_HOLDERS: Final = """
+    WITH own AS (SELECT oid FROM pg_namespace WHERE nspname = :name)
+    SELECT pg_terminate_backend(pid) FROM pg_locks
+    WHERE pid <> pg_backend_pid() AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND (relation IN (SELECT oid FROM pg_class WHERE relnamespace IN (SELECT oid FROM own))
+        OR (classid = 'pg_namespace'::regclass AND objid IN (SELECT oid FROM own)))
+"""
+
+
 @contextlib.contextmanager
 def postgres_schema(url: str, name: str) -> Iterator[str]:
-    """A schema of its own on a running server, for one test; yields the URL whose tables are in it."""
+    """A schema of its own on a running server, for one test; yields the URL whose tables are in it.
+
+    Whoever still holds a lock on one of them at the end is disconnected: what a test leaves open stops no other.
+    """
     from sqlalchemy import NullPool, create_engine, text  # noqa: PLC0415 - only whoever asks for one needs the extra
 
     # No connection is kept: until the schema is dropped the server may have been started again.
@@ -251,4 +263,5 @@ def postgres_schema(url: str, name: str) -> Iterator[str]:
         yield f"{url}{separator}options=-csearch_path%3D{name}"
     finally:
         with engine.connect() as connection:
+            connection.execute(text(_END_HOLDERS), {"name": name})
             connection.execute(text(f'DROP SCHEMA "{name}" CASCADE'))
