@@ -61,7 +61,14 @@ def opened(store: RedisStore) -> int:
     return int(store._client.info("stats")["total_connections_received"])
 
 
+@pytest.fixture
+def _takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits in vain where a machine is slow."""
+    monkeypatch.setattr("kuploy_saas_kit.adapters.redis.client._WAIT_SECONDS", 100)
+
+
 @pytest.mark.anyio
+@pytest.mark.usefixtures("_takes_its_time")
 async def test_more_tasks_than_connections(store: RedisStore, server: RedisServer) -> None:
     """Code that awaits and finds all connections in use waits for one, also with a client of the host's."""
     from redis.asyncio import Redis  # noqa: PLC0415 - where it is missing these tests are skipped
@@ -89,6 +96,7 @@ async def test_a_pool_that_waits(server: RedisServer, monkeypatch: pytest.Monkey
     await aio.close()
 
 
+@pytest.mark.usefixtures("_takes_its_time")
 def test_one_store_in_two_event_loops(store: RedisStore) -> None:
     """Once it was closed in the first, a store is used in the next one, where its callers wait again."""
     aio = store.async_store()
