@@ -429,13 +429,22 @@ def test_a_turn_that_never_comes(store: SqlStore, monkeypatch: pytest.MonkeyPatc
     """Writers of one file wait for each other, and not for ever; the one whose turn it is may go on."""
     if not store.is_embedded:
         pytest.skip("a server has many writers")
-    monkeypatch.setattr("kuploy_saas_kit.adapters.sql.connection._PATIENCE", 0.01)
+    monkeypatch.setattr(direct(store).in_turn, "patience", 0.01)
     with direct(store).in_turn, ThreadPoolExecutor(1) as thread:
         for verb in (lambda: store.take(claims()), lambda: store.seed_usage(("third", "maxProjects"), 0)):
             with pytest.raises(StorageError, match="locked by another process"):
                 thread.submit(verb).result()
         assert store.take(claims()).outcome is TakeOutcome.TAKEN
     assert used(store) == (1, 1)
+
+
+@pytest.mark.parametrize(("query", "seconds"), [("", 5), ("?timeout=60", 60), ("?timeout=0.05", 5)])
+def test_a_turn_is_waited_for_as_long_as_the_file(tmp_path: Path, query: str, seconds: float) -> None:
+    """Where the URL lets SQLite's driver wait longer for other processes, threads wait as long for one another."""
+    with closing(SqlStore.from_url(f"sqlite:///{tmp_path / 'kit.db'}{query}")) as store:
+        turns = direct(store).in_turn
+        assert isinstance(turns, Turns)
+        assert turns.patience == seconds
 
 
 def test_an_interrupt_gives_no_turn_away() -> None:

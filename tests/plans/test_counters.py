@@ -161,7 +161,7 @@ def test_an_expired_reservation_whose_room_is_gone() -> None:
 
 def test_threads_and_processes_on_one_file(tmp_path: Path) -> None:
     """Sixteen threads in four processes: never over a cap, never lost, and what is counted is what is held."""
-    url = f"sqlite:///{tmp_path / 'kit.db'}"
+    url = f"sqlite:///{tmp_path / 'kit.db'}?timeout=60"
     store = SqlStore.from_url(url)
     store.migrate()
     with ProcessCrew(partial(SqlStore.from_url, url), workers=4) as crew:

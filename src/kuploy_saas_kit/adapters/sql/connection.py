@@ -46,7 +46,7 @@ AT_ONCE: Final = "kuploy_saas_at_once"
 PING_AFTER: Final = timedelta(seconds=10)
 """A connection that was idle for longer is looked at before it is used."""
 
-_PATIENCE: Final = 5.0  # seconds, as long as SQLite's driver waits
+_PATIENCE: Final = 5.0  # seconds, as long as SQLite's driver waits where the URL does not say otherwise
 _POOL_SECONDS: Final = 10
 _CONNECT_SECONDS: Final = 10
 _COMMAND_SECONDS: Final = 10.0
@@ -290,10 +290,12 @@ class Turns(RLock):  # type: ignore[misc]  # it is final for type checkers only
     Other processes still meet at that lock. Whoever waited too long here hears what SQLite would have said.
     """
 
+    patience = _PATIENCE
+
     # Only entering is code that a signal can interrupt; leaving is the lock's own.
     def __enter__(self) -> bool:  # type: ignore[override]  # the lock's own takes arguments
         try:
-            in_turn = self.acquire(timeout=_PATIENCE)
+            in_turn = self.acquire(timeout=self.patience)
         except BaseException:
             with suppress(RuntimeError):  # not taken: it was waited for
                 self.release()

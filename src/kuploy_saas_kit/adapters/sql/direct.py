@@ -123,7 +123,12 @@ class DirectStatements:
         self._engine.dispose(close=False)
 
     def _turns(self) -> AbstractContextManager[object]:
-        return Turns() if self._is_file else nullcontext()
+        if not self._is_file:
+            return nullcontext()
+        turns = Turns()
+        _, options = self._engine.dialect.create_connect_args(self._engine.url)
+        turns.patience = max(turns.patience, options.get("timeout", 0))
+        return turns
 
     def _rows(self, migrate: str, statement: str, parameters: Sequence[object]) -> Rows:
         try:
