@@ -389,7 +389,8 @@ class UsageStoreTests(CrashTests):
         left = turns * (crew.workers * 2 + takers * 3 - givers * 2)
         assert used(store) == (left, left)
         assert _view_pair(store, 0) == (3 + turns * takers, 3 + turns * takers)
-        assert store.usage_of(INSTANCE)["maxStorageBytes"] == sum(range(crew.workers))
+        measured = sum(range(crew.workers))
+        assert store.usage_of(INSTANCE)["maxStorageBytes"] == measured, "not the sum over the orgs that were measured"
 
 
 def _move_each(store: UsageStore, counters: Sequence[CounterKey]) -> dict[CounterKey, int]:
