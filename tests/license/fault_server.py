@@ -66,6 +66,7 @@ class FaultServer:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.requests = 0
+        self._came = threading.Condition()
         self._stop = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -74,6 +75,12 @@ class FaultServer:
     def url(self) -> str:
         """Where it listens."""
         return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def await_requests(self, count: int) -> int:
+        """How many came, once there were *count*: one that the client has given up may be accepted after that."""
+        with self._came:
+            self._came.wait_for(lambda: self.requests >= count, timeout=60)
+            return self.requests
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -94,7 +101,9 @@ class FaultServer:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            self.requests += 1
+            with self._came:
+                self.requests += 1
+                self._came.notify_all()
             with connection, contextlib.suppress(OSError, StopIteration):
                 self.script(Conversation(connection, self._stop))
 
