@@ -65,6 +65,12 @@ def test_in_a_script_of_the_hosts(url: str) -> None:
         migrate_on(Operations(context).get_bind(), LAYOUTS[1])
 
 
+def test_an_engine_has_no_transaction(engine: Engine) -> None:
+    """It is said what is to be given in its place."""
+    with pytest.raises(ConfigurationError, match=r"op\.get_bind\(\), and no Engine"):
+        migrate_on(engine)  # type: ignore[arg-type]
+
+
 def test_the_hosts_version_table_is_the_hosts(engine: Engine) -> None:
     """A host that uses Alembic has its `alembic_version`; the kit neither reads nor writes it."""
     with engine.begin() as connection:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import timedelta
 from functools import partial
+from importlib import import_module
 from threading import Event
 from typing import Any
 
@@ -409,6 +410,17 @@ def test_what_is_no_url(kind: type[RedisStore], url: str) -> None:
     with pytest.raises(ConfigurationError, match="redis://host/0") as caught:
         kind.from_url(url)
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("kind", "module"),
+    [(RedisStore, "redis.asyncio"), (AsyncRedisStore, "redis"), (RedisStore, None), (AsyncRedisStore, None)],
+)
+def test_what_is_no_client_for_it(kind: type[RedisStore], module: str | None) -> None:
+    """A URL, and a client of the other kind, are refused when the store is made."""
+    wrong = import_module(module).Redis(decode_responses=True) if module else "redis://localhost"
+    with pytest.raises(ConfigurationError, match=r"a URL goes to from_url\(\), a client of redis to RedisStore"):
+        kind(wrong)
 
 
 @pytest.mark.parametrize("kind", [RedisStore, AsyncRedisStore])

@@ -11,9 +11,9 @@ from kuploy_saas_kit.adapters.awaited import AwaitedCounting
 from kuploy_saas_kit.adapters.redis.asking import Asked, Asking
 from kuploy_saas_kit.adapters.redis.client import (
     async_client_for,
+    check_client,
     errors,
     left_to_the_parent,
-    refuse_bytes,
     send_once_async,
     turns_for,
     unanswered,
@@ -31,7 +31,7 @@ class AsyncRedisStore(AwaitedCounting):
     """
 
     def __init__(self, client: Any, *, prefix: str = "kuploy-saas-kit", clock: Clock | None = None) -> None:
-        refuse_bytes(client)
+        check_client(client, is_awaited=True)
         self._client = client
         self._asking = Asking(prefix, clock)
         self._turns = turns_for(client)

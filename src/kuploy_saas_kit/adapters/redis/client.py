@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from copy import copy
 from importlib import import_module
+from inspect import iscoroutinefunction
 from typing import Any, Final
 
 from kuploy_saas_kit.errors import ConfigurationError, StorageError
@@ -88,8 +89,18 @@ def _made(module: Any, url: str, retry: Any, connections: int) -> Any:
         ) from None
 
 
-def refuse_bytes(client: Any) -> None:
-    """`ConfigurationError` for a client of the host's that answers with bytes, as they do unless they are told."""
+def check_client(client: Any, *, is_awaited: bool) -> None:
+    """`ConfigurationError` for what is no client, for one of the other kind, and for one that answers with bytes.
+
+    They do that unless they are told.
+    """
+    ask = getattr(client, "execute_command", None)
+    is_other = isinstance(client, package("redis").Redis) if is_awaited else iscoroutinefunction(ask)
+    if ask is None or is_other:
+        raise ConfigurationError(
+            f"this store is not made over {type(client).__module__}.{type(client).__name__}: a URL goes to from_url(), "
+            "a client of redis to RedisStore, one of redis.asyncio to AsyncRedisStore"
+        )
     encoder_of = getattr(client, "get_encoder", None)
     if encoder_of is not None and not encoder_of().decode_responses:
         raise ConfigurationError("this Redis client answers with bytes: make it with decode_responses=True")

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from kuploy_saas_kit._clock import Clock
 from kuploy_saas_kit.adapters.redis.aio import AsyncRedisStore
 from kuploy_saas_kit.adapters.redis.asking import Asked, Asking
-from kuploy_saas_kit.adapters.redis.client import client_for, errors, refuse_bytes, send_once, unanswered
+from kuploy_saas_kit.adapters.redis.client import check_client, client_for, errors, send_once, unanswered
 from kuploy_saas_kit.adapters.redis.listening import ChangeListener
 from kuploy_saas_kit.errors import ConfigurationError
 from kuploy_saas_kit.license.ports import ClaimRecord, Lease, LicenseRecord, LicenseSaved
@@ -47,7 +47,7 @@ class RedisStore:
     """
 
     def __init__(self, client: Any, *, prefix: str = "kuploy-saas-kit", clock: Clock | None = None) -> None:
-        refuse_bytes(client)
+        check_client(client, is_awaited=False)
         self._client = client
         self._prefix = prefix
         self._clock = clock

@@ -11,6 +11,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Dialect,
+    Engine,
     Integer,
     Table,
     collate,
@@ -43,6 +44,8 @@ def migrate_on(connection: Connection, layout: SqlLayout | None = None) -> None:
     Which revision they are at is kept in the kit's own version table. No other table is read or written.
     """
     tables = tables_of(layout or SqlLayout())
+    if isinstance(connection, Engine):
+        raise ConfigurationError("migrate_on takes the connection of your transaction, as op.get_bind(), and no Engine")
     if not isinstance(connection, Connection):
         raise ConfigurationError(
             "migrate_on looks at what is there, and `alembic upgrade --sql` has no database to look at: call it unless "
