@@ -47,7 +47,8 @@ def store(server: RedisServer) -> Iterator[RedisStore]:
 
 def test_many_threads(store: RedisStore, server: RedisServer) -> None:
     """Each of many threads that ask at the same time has a connection of its own."""
-    with closing(RedisStore.from_url(server.url)) as busy, ThreadPoolExecutor(MANY) as threads:
+    patient = f"{server.url}?socket_timeout=60&socket_connect_timeout=60"
+    with closing(RedisStore.from_url(patient)) as busy, ThreadPoolExecutor(MANY) as threads:
         store._client.client_pause(60_000, all=False)
         takes = [threads.submit(busy.take, claims(1, MANY, MANY)) for _ in range(MANY)]
         while store._client.info("clients")["blocked_clients"] + sum(take.done() for take in takes) < MANY:
