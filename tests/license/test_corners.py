@@ -336,7 +336,7 @@ def test_an_orphaned_refresher_is_revived_by_reading() -> None:
 
 
 def test_a_full_queue_of_changes_drops_the_newest(caplog: pytest.LogCaptureFixture) -> None:
-    """A listener that blocks for ever costs memory for 64 changes and no more."""
+    """A listener that blocks costs memory for 64 changes and no more, and its thread ends when it blocks no longer."""
     gate, blocked = threading.Event(), threading.Event()
     listeners = Listeners(LicenseSnapshot(LicenseState(), NOW))
 
@@ -347,7 +347,11 @@ def test_a_full_queue_of_changes_drops_the_newest(caplog: pytest.LogCaptureFixtu
     listeners.add(blocks)
     for number in range(80):
         listeners.tell(LicenseSnapshot(LicenseState(has_key=number % 2 == 0), NOW), in_background=True)
-    assert blocked.wait(60)
-    assert "a change was not told" in caplog.text
+        assert blocked.wait(60)
+    assert caplog.text.count("a change was not told") == 80 - 1 - 64
+    thread = listeners._thread
+    assert thread is not None
     listeners.stop()
     gate.set()
+    thread.join(60)
+    assert not thread.is_alive()

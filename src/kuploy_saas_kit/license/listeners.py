@@ -14,6 +14,7 @@ _LOG: Final = logging.getLogger("kuploy_saas_kit.license")
 _WAITING: Final = 64
 
 Listener: TypeAlias = Callable[[LicenseSnapshot], None]
+_Queue: TypeAlias = "queue.Queue[LicenseSnapshot | None]"
 
 
 class Listeners:
@@ -25,7 +26,8 @@ class Listeners:
     def __init__(self, first: LicenseSnapshot) -> None:
         self._callbacks: list[Listener] = []
         self._told = _essence(first)
-        self._waiting: queue.Queue[LicenseSnapshot | None] = queue.Queue(_WAITING)
+        # The bound is kept by `_hand_over`, so that there is always room for the word that ends the thread.
+        self._waiting: _Queue = queue.Queue()
         self._thread: threading.Thread | None = None
 
     def add(self, callback: Listener) -> None:
@@ -48,12 +50,13 @@ class Listeners:
     def stop(self) -> None:
         """Let the thread end once it has told what waits."""
         thread, self._thread = self._thread, None
-        if thread is not None and not self._waiting.full():
-            self._waiting.put_nowait(None)
+        if thread is not None:
+            waiting, self._waiting = self._waiting, queue.Queue()
+            waiting.put_nowait(None)
 
     def after_fork(self) -> None:
         """The thread stayed in the parent."""
-        self._waiting = queue.Queue(_WAITING)
+        self._waiting = queue.Queue()
         self._thread = None
 
     def _hand_over(self, snapshot: LicenseSnapshot) -> None:
@@ -62,12 +65,12 @@ class Listeners:
                 target=self._run, args=(self._waiting,), name="kuploy-license-listeners", daemon=True
             )
             self._thread.start()
-        try:
+        if self._waiting.qsize() < _WAITING:
             self._waiting.put_nowait(snapshot)
-        except queue.Full:
+        else:
             _LOG.warning("a license listener blocks: a change was not told")
 
-    def _run(self, waiting: queue.Queue[LicenseSnapshot | None]) -> None:
+    def _run(self, waiting: _Queue) -> None:
         while (snapshot := waiting.get()) is not None:
             self._call(snapshot)
 
