@@ -412,6 +412,15 @@ def test_what_is_no_url(kind: type[RedisStore], url: str) -> None:
     assert caught.value.__suppress_context__
 
 
+@pytest.mark.parametrize("kind", [RedisStore, AsyncRedisStore])
+@pytest.mark.parametrize("scheme", ["redis", "rediss"])
+def test_an_option_that_does_not_exist(kind: type[RedisStore], scheme: str) -> None:
+    """It is named when the store is made, and nothing else of the URL is."""
+    with pytest.raises(ConfigurationError, match="no option 'sslmode'") as caught:
+        kind.from_url(f"{scheme}://user:secret@localhost/0?sslmode=require")
+    assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("kind", "module"),
     [(RedisStore, "redis.asyncio"), (AsyncRedisStore, "redis"), (RedisStore, None), (AsyncRedisStore, None)],

@@ -80,13 +80,19 @@ def _made(module: Any, url: str, retry: Any, connections: int) -> Any:
     if not isinstance(url, str):
         raise ConfigurationError(f"a Redis URL is text, and not {type(url).__name__}: is the variable set?")
     try:
-        return module.Redis.from_url(url, retry=retry, max_connections=connections, **_OPTIONS)
+        client = module.Redis.from_url(url, retry=retry, max_connections=connections, **_OPTIONS)
+        pool = client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)  # not opened; an option that does not exist fails here
+    except TypeError as error:
+        option = str(error).rpartition("'")[0].rpartition("'")[2]
+        raise ConfigurationError(f"a Redis URL has no option {option!r}: take it out of the URL") from None
     except ValueError:
         # The cause may show a part of the password, where that has a slash in it.
         raise ConfigurationError(
             "this is no Redis URL; examples: redis://host/0, rediss://user:password@host/0, unix:///path/redis.sock; "
             "special characters of a password are written as in `%2F`"
         ) from None
+    return client
 
 
 def check_client(client: Any, *, is_awaited: bool) -> None:
