@@ -51,7 +51,12 @@ def test_a_warm_check_touches_nothing(warm: Gate) -> None:
 
 
 def _peak(check: Callable[[str, str], object]) -> int:
-    """The bytes that a thousand calls had in memory at the most, beyond what was there before."""
+    """The bytes that a thousand calls have in memory at the most, without what other threads add now and then."""
+    return min(_peak_of_all(check) for _ in repeat(None, 10))
+
+
+def _peak_of_all(check: Callable[[str, str], object]) -> int:
+    """The bytes that the process had in memory at the most, beyond what was there before a thousand calls."""
     for _ in repeat(None, 1000):
         check("acme", "aiAssistant")
     tracemalloc.start()
