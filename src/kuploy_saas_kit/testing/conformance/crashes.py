@@ -37,8 +37,8 @@ _DIED: Final = 86
 _UNTOLD: Final = "the store that `stepping` opened told of no statement of this verb"
 _MOST_STEPS: Final = 500
 _INSTANT: Final = 0.004  # seconds within which a process is killed after what it told last
-_LOOKS: Final = 60
-_PAUSE: Final = 0.05
+_LOOKS: Final = 20
+_PAUSE: Final = 0.15  # three seconds in all, for a server that has much to do
 
 
 def _nothing(_store: Any, _number: int) -> None:
