@@ -6,6 +6,7 @@ import re
 import socket
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from kuploy_saas_kit.license import http
 from kuploy_saas_kit.testing.servers import PostgresServer, postgres_binaries, redis_binary
 
 # dev finds new examples at each run, and few, so that the run is short; ci tries many, the same for the same code.
@@ -78,6 +80,17 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if SETTINGS.fullmatch(name):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _patient_with_the_hub(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub in a thread of a busy machine may take its time; what is about a deadline says which."""
+    if "docs" in request.node.path.parts:
+        return  # a page shows what a host sees
+    monkeypatch.setattr(http, "_CONNECT_TIMEOUT", 60)
+    monkeypatch.setattr(http, "_READ_TIMEOUT", 60)
+    defaults = {"deadline": timedelta(seconds=60), "clock": None}
+    monkeypatch.setattr(http.HttpxTransport.__init__, "__kwdefaults__", defaults)
 
 
 def _is_local(address: object) -> bool:
